@@ -1,0 +1,136 @@
+"""Prints seconds per optimiser step, samples per second and peak memory of pretraining.
+
+    python benchmarks/pretraining_step.py --size small --dimension 3d --batch-size 4 \
+        --prototypes 65536
+
+Each variant runs in a process of its own, so that peak memory is its own. `plain` is the method
+written straight down: one graph over all outputs, every slice compared with every prototype, the
+whole decoder, three-channel slices. The others are this package's step. All do the same arithmetic
+on the same random views; their last losses are printed so that you can see it. Random views are
+made beforehand: the time is that of teacher, student and update.
+"""
+
+import argparse
+import json
+import resource
+import statistics
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import torch
+
+from plain_step import PlainStep
+from unimiss_hf import MiTConfig, MiTForPreTraining
+from unimiss_hf.pretraining.distillation import SelfDistillation, make_teacher
+from unimiss_hf.pretraining.objective import SelfDistillationObjective
+from unimiss_hf.pretraining.update import StudentUpdate
+
+VARIANTS = {
+    "plain": "one graph, straight down",
+    "view": "this package: backward per view and dimension",
+    "sample": "this package: backward per sample as well",
+}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--size", choices=("tiny", "small"), default="small")
+    parser.add_argument("--dimension", choices=("2d", "3d"), default="3d")
+    parser.add_argument("--batch-size", type=int, default=4)
+    parser.add_argument("--prototypes", type=int, default=65536)
+    parser.add_argument("--steps", type=int, default=4, help="timed steps, after one untimed")
+    parser.add_argument("--threads", type=int, default=None, help="default: torch's choice")
+    parser.add_argument("--device", default="cpu", help="cpu or cuda")
+    parser.add_argument(
+        "--variants", nargs="+", choices=list(VARIANTS), default=list(VARIANTS), help="what to run"
+    )
+    parser.add_argument("--child", choices=list(VARIANTS), help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.child:
+        print(json.dumps(measure(options.child, options)))
+    else:
+        compare(options)
+
+
+def compare(options: argparse.Namespace) -> None:
+    print(
+        f"MiT-{options.size}, {options.dimension}, batch {options.batch_size}, "
+        f"{options.prototypes} prototypes, float32, {options.device}, torch {torch.__version__}"
+    )
+    print(f"{'variant':<9}{'s/step':>8}{'min':>8}{'samples/s':>11}{'peak GB':>9}{'loss':>13}")
+    first = None
+    for variant in options.variants:
+        command = [sys.executable, str(Path(__file__)), *sys.argv[1:], "--child", variant]
+        result = json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout)
+        first = first or result
+        print(
+            f"{variant:<9}{result['seconds']:>8.2f}{result['fastest']:>8.2f}"
+            f"{options.batch_size / result['seconds']:>11.2f}{result['gigabytes']:>9.2f}"
+            f"{result['loss']:>13.6f}   {first['seconds'] / result['seconds']:.2f} x the speed, "
+            f"{result['gigabytes'] / first['gigabytes']:.2f} x the memory of {options.variants[0]}",
+            flush=True,
+        )
+
+
+def measure(variant: str, options: argparse.Namespace) -> dict[str, float]:
+    if options.threads:
+        torch.set_num_threads(options.threads)
+    torch.manual_seed(0)
+    device = torch.device(options.device)
+    config = getattr(MiTConfig, options.size)(num_prototypes=options.prototypes)
+    student = MiTForPreTraining(config).train().to(device)
+    teacher = make_teacher(student)
+    if variant == "plain":
+        step = PlainStep(student, teacher)
+    else:
+        step = PackageStep(
+            student, teacher, samples_per_backward=1 if variant == "sample" else None
+        )
+    shape = (1, *config.volume_size) if options.dimension == "3d" else (1, *config.image_size)
+    generator = torch.Generator().manual_seed(1)
+    views = tuple(
+        torch.rand((options.batch_size, *shape), generator=generator).to(device) for _ in range(2)
+    )
+
+    seconds = []
+    for _ in range(options.steps + 1):
+        start = time.perf_counter()
+        loss = step(views)
+        if device.type == "cuda":
+            torch.cuda.synchronize()
+        seconds.append(time.perf_counter() - start)
+    if device.type == "cuda":
+        peak = torch.cuda.max_memory_allocated()
+    else:
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    return {
+        "seconds": statistics.median(seconds[1:]),
+        "fastest": min(seconds[1:]),
+        "gigabytes": peak / 1e9,
+        "loss": loss,
+    }
+
+
+class PackageStep:
+    """The step as the training loop takes it."""
+
+    def __init__(self, student, teacher, samples_per_backward):
+        objective = SelfDistillationObjective(student.config.num_prototypes)
+        self.distillation = SelfDistillation(
+            student, teacher, objective, samples_per_backward=samples_per_backward
+        )
+        self.distillation.objective.to(student.device)
+        self.update = StudentUpdate(student, teacher)
+
+    def __call__(self, views):
+        report = self.distillation.accumulate(views)
+        self.update(1e-4, 0.04, 0.996)
+        return report.loss.item()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,184 @@
+"""MiT model configuration: the pyramid as data."""
+
+import math
+
+from huggingface_hub.dataclasses import strict
+from transformers.backbone_utils import BackboneConfigMixin
+from transformers.configuration_utils import PreTrainedConfig
+
+
+@strict
+class MiTConfig(BackboneConfigMixin, PreTrainedConfig):
+    r"""Configuration of MiT, the medical transformer of UniMiSS (arXiv:2112.09356).
+
+    The defaults are MiT-small. [`MiTConfig.tiny`] and [`MiTConfig.small`] are the published sizes.
+    Stages are listed from the finest to the coarsest in the encoder, and from the coarsest to the
+    finest in the decoder.
+
+    Args:
+        stem_channels: Channels of the convolutional stem.
+        hidden_sizes: Width of each encoder stage.
+        depths: Number of blocks of each encoder stage.
+        num_attention_heads: Attention heads of each encoder stage; each divides its width.
+        spatial_reduction_ratios: By how much keys and values are reduced along each axis, per
+            encoder stage; 1 means not at all.
+        decoder_hidden_sizes: Width of each decoder stage. All but the last are the widths of the
+            encoder stages whose feature maps are added, read backwards.
+        decoder_depths: Number of blocks of each decoder stage.
+        decoder_num_attention_heads: Attention heads of each decoder stage.
+        decoder_spatial_reduction_ratios: Reduction ratio of each decoder stage.
+        mlp_ratio: Width of a block's MLP over the width of its stage.
+        hidden_act: Activation of the MLPs.
+        num_channels_2d: Channels of a 2D image. A one-channel image is taken too: it stands for
+            `num_channels_2d` equal channels.
+        num_channels_3d: Channels of a 3D volume.
+        image_size: Height and width in pixels whose position embeddings are stored.
+        volume_size: Depth, height and width in voxels whose position embeddings are stored.
+        minimum_image_size: Smallest height and width in pixels that the pyramid takes.
+        minimum_volume_size: Smallest depth, height and width in voxels that the pyramid takes.
+        qkv_bias: Whether the encoder's queries, keys and values have biases.
+        decoder_qkv_bias: The same for the decoder.
+        layer_norm_eps: Epsilon of the encoder blocks' layer norms.
+        decoder_layer_norm_eps: Epsilon of the decoder's layer norms.
+        reduction_layer_norm_eps: Epsilon of the layer norm after a spatial reduction.
+        instance_norm_eps: Epsilon of the instance norms behind the convolutions.
+        leaky_relu_slope: Negative slope behind the instance norms.
+        drop_path_rate: Stochastic depth of the last block; the rate rises linearly from 0 at the
+            first. The paper writes 0.1; the official code trains with 0.
+        hidden_dropout_prob: Dropout in the MLPs and after the attention's projection.
+        attention_dropout: Dropout of the attention weights.
+        initializer_range: Standard deviation of the linear layers' and embeddings' first weights.
+        projection_hidden_size: Width of the two hidden layers of the projection head.
+        projection_size: Width of the projection head's bottleneck.
+        num_prototypes: Number of prototypes K of the self-distillation.
+
+    Raises:
+        ValueError: If the lists disagree in length, or a width and its heads do not fit.
+
+    Example:
+
+    ```python
+    >>> from unimiss_hf import MiTConfig, MiTModel
+    >>> model = MiTModel(MiTConfig.tiny())
+    ```
+    """
+
+    model_type = "unimiss_mit"
+
+    stem_channels: int = 32
+    hidden_sizes: list[int] | tuple[int, ...] = (48, 128, 256, 512)
+    depths: list[int] | tuple[int, ...] = (2, 3, 4, 3)
+    num_attention_heads: list[int] | tuple[int, ...] = (1, 2, 4, 8)
+    spatial_reduction_ratios: list[int] | tuple[int, ...] = (6, 4, 2, 1)
+    decoder_hidden_sizes: list[int] | tuple[int, ...] = (256, 128, 48)
+    decoder_depths: list[int] | tuple[int, ...] = (3, 4, 3)
+    decoder_num_attention_heads: list[int] | tuple[int, ...] = (8, 4, 2)
+    decoder_spatial_reduction_ratios: list[int] | tuple[int, ...] = (2, 4, 6)
+    mlp_ratio: float | int = 4
+    hidden_act: str = "gelu"
+    num_channels_2d: int = 3
+    num_channels_3d: int = 1
+    image_size: list[int] | tuple[int, ...] = (224, 224)
+    volume_size: list[int] | tuple[int, ...] = (16, 96, 96)
+    minimum_image_size: list[int] | tuple[int, ...] = (32, 32)
+    minimum_volume_size: list[int] | tuple[int, ...] = (4, 32, 32)
+    qkv_bias: bool = True
+    decoder_qkv_bias: bool = False
+    layer_norm_eps: float = 1e-6
+    decoder_layer_norm_eps: float = 1e-5
+    reduction_layer_norm_eps: float = 1e-5
+    instance_norm_eps: float = 1e-5
+    leaky_relu_slope: float = 0.01
+    drop_path_rate: float | int = 0.0
+    hidden_dropout_prob: float | int = 0.0
+    attention_dropout: float | int = 0.0
+    initializer_range: float = 0.02
+    projection_hidden_size: int = 2048
+    projection_size: int = 256
+    num_prototypes: int = 65536
+    _out_features: list[str] | None = None
+    _out_indices: list[int] | None = None
+
+    def __post_init__(self, **kwargs):
+        self._check_stages(
+            "", ("hidden_sizes", "depths", "num_attention_heads", "spatial_reduction_ratios")
+        )
+        self._check_stages(
+            "decoder_",
+            (
+                "decoder_hidden_sizes",
+                "decoder_depths",
+                "decoder_num_attention_heads",
+                "decoder_spatial_reduction_ratios",
+            ),
+        )
+        skipped = list(reversed(self.hidden_sizes))[1 : 1 + len(self.decoder_hidden_sizes)]
+        if list(self.decoder_hidden_sizes) != skipped:
+            raise ValueError(
+                f"decoder_hidden_sizes is {list(self.decoder_hidden_sizes)}; the decoder adds the "
+                f"encoder's feature maps, so it must be {skipped}."
+            )
+        for name, axes in (
+            ("image_size", 2),
+            ("minimum_image_size", 2),
+            ("volume_size", 3),
+            ("minimum_volume_size", 3),
+        ):
+            if len(getattr(self, name)) != axes or min(getattr(self, name)) < 1:
+                raise ValueError(
+                    f"{name} is {getattr(self, name)}; {axes} positive numbers are needed."
+                )
+
+        self.stage_names = ["stem"] + [f"stage{i + 1}" for i in range(len(self.depths))]
+        self.set_output_features_output_indices(
+            out_indices=kwargs.pop("out_indices", None),
+            out_features=kwargs.pop("out_features", None),
+        )
+        super().__post_init__(**kwargs)
+
+    def _check_stages(self, prefix: str, names: tuple[str, ...]) -> None:
+        for name in names:
+            setattr(self, name, list(getattr(self, name)))
+        lengths = {name: len(getattr(self, name)) for name in names}
+        if len(set(lengths.values())) != 1:
+            raise ValueError(f"One entry a stage is needed in each of these, got {lengths}.")
+        for width, heads in zip(
+            getattr(self, f"{prefix}hidden_sizes"),
+            getattr(self, f"{prefix}num_attention_heads"),
+            strict=True,
+        ):
+            if width % heads:
+                raise ValueError(
+                    f"{prefix}num_attention_heads: {heads} heads do not divide a width of {width}."
+                )
+
+    @classmethod
+    def tiny(cls, **overrides) -> "MiTConfig":
+        """MiT-tiny: 13.86 M parameters in the encoder, 20.38 M with the decoder."""
+        return cls(**{"depths": [1, 1, 1, 1], "decoder_depths": [1, 1, 1], **overrides})
+
+    @classmethod
+    def small(cls, **overrides) -> "MiTConfig":
+        """MiT-small: 28.52 M parameters in the encoder, 43.94 M with the decoder."""
+        return cls(**{"depths": [2, 3, 4, 3], "decoder_depths": [3, 4, 3], **overrides})
+
+    def native_grids(self, num_axes: int) -> list[tuple[int, ...]]:
+        """Feature-map sizes of the encoder's stages at the native input size.
+
+        Args:
+            num_axes: 2 for images, 3 for volumes.
+
+        Returns:
+            One tuple `([depth,] height, width)` a stage, finest first.
+        """
+        size = tuple(self.image_size if num_axes == 2 else self.volume_size)
+        # The stem halves the plane only; each patch embedding halves every axis, rounding up.
+        grid = (*size[:-2], math.ceil(size[-2] / 2), math.ceil(size[-1] / 2))
+        grids = []
+        for _ in self.hidden_sizes:
+            grid = tuple(math.ceil(length / 2) for length in grid)
+            grids.append(grid)
+        return grids
+
+
+__all__ = ["MiTConfig"]

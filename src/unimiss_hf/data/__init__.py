@@ -1,0 +1,1 @@
+"""Images on disk or on the Hub, made into samples and batches."""

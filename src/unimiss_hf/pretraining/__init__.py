@@ -1,0 +1,1 @@
+"""Cross-dimension self-distillation: objective, views, schedules and the loop."""

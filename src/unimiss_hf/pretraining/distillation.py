@@ -1,0 +1,167 @@
+"""One step of self-distillation: the teacher first, then the student part by part.
+
+The centres depend on the teacher alone, so all targets are known before the student runs. Then each
+of its outputs is taken forward and at once backward, and gradients add up: the same numbers as in
+one large graph, from a fraction of the memory.
+"""
+
+import copy
+from collections.abc import Callable
+from contextlib import nullcontext
+from dataclasses import dataclass
+
+import torch
+from einops import rearrange, reduce
+from torch.nn import functional
+
+from ..modeling_mit import MiTForPreTraining
+from .objective import IMAGE, SLICES, VOLUME, SelfDistillationObjective, Views, term_name
+
+
+@dataclass(frozen=True)
+class StepReport:
+    """What one batch told: tensors on the device, this process's share.
+
+    Args:
+        losses: Each loss term by name.
+        entropies: The teacher's entropy in nats, for each term by name.
+        mean_bottlenecks: The teacher's mean bottleneck of each output, `(projection_size,)`.
+    """
+
+    losses: dict[str, torch.Tensor]
+    entropies: dict[str, torch.Tensor]
+    mean_bottlenecks: dict[str, torch.Tensor]
+
+    @property
+    def loss(self) -> torch.Tensor:
+        """The sum of all terms."""
+        return torch.stack(list(self.losses.values())).sum()
+
+
+def dimension_of(view: torch.Tensor) -> str:
+    """Read `"2d"` or `"3d"` off a view's number of axes."""
+    return "2d" if view.ndim == 4 else "3d"
+
+
+def make_teacher(student: MiTForPreTraining) -> MiTForPreTraining:
+    """Copy a student into a teacher that gets no gradient and drops nothing."""
+    return copy.deepcopy(student).requires_grad_(False).eval()
+
+
+@torch.no_grad()
+def update_teacher(teacher: MiTForPreTraining, student: MiTForPreTraining, momentum: float) -> None:
+    """Move the teacher towards the student: `momentum * teacher + (1 - momentum) * student`."""
+    torch._foreach_lerp_(list(teacher.parameters()), list(student.parameters()), 1 - momentum)
+
+
+class SelfDistillation:
+    """Accumulates the gradients of the cross-dimension objective into the student.
+
+    Args:
+        student: The model that is trained.
+        teacher: Its moving average; see [`make_teacher`].
+        objective: Targets, losses and centre.
+        forward: What to call in the student's place, when it is wrapped for several processes.
+        backward: What to call with a loss, when gradients are scaled; `Tensor.backward` otherwise.
+        autocast: Makes the context in which the prototypes are compared.
+        samples_per_backward: How many samples of one view go forward and backward at once; `None`
+            takes the whole batch. Fewer need less memory and more time, and give the same numbers.
+    """
+
+    def __init__(
+        self,
+        student: MiTForPreTraining,
+        teacher: MiTForPreTraining,
+        objective: SelfDistillationObjective,
+        forward: Callable | None = None,
+        backward: Callable[[torch.Tensor], None] = torch.Tensor.backward,
+        autocast: Callable = nullcontext,
+        samples_per_backward: int | None = None,
+    ):
+        if samples_per_backward is not None and samples_per_backward < 1:
+            raise ValueError(
+                f"samples_per_backward is {samples_per_backward}; give 1 or more, or None for the "
+                "whole batch."
+            )
+        self.student = student
+        self.teacher = teacher
+        self.objective = objective
+        self.forward = forward or student
+        self.backward = backward
+        self.autocast = autocast
+        self.samples_per_backward = samples_per_backward
+
+    def accumulate(
+        self, views: Views, prototypes_frozen: bool = False, weight: float = 1.0
+    ) -> StepReport:
+        """Add one batch's gradients to the student's.
+
+        Args:
+            views: Two views of each sample, `(batch, 1 or 3, height, width)` or
+                `(batch, 1, depth, height, width)` each.
+            prototypes_frozen: Whether the prototypes get no gradient, as in the first epoch.
+            weight: What the gradients are multiplied by: one over the batches of a step.
+
+        Returns:
+            The losses and what tells a collapse.
+
+        Raises:
+            ValueError: If the two views differ in shape.
+        """
+        if views[0].shape != views[1].shape:
+            raise ValueError(
+                f"The two views of a batch have shapes {tuple(views[0].shape)} and "
+                f"{tuple(views[1].shape)}; they must be the same."
+            )
+        dimension = dimension_of(views[0])
+        outputs = (IMAGE,) if dimension == "2d" else (VOLUME, SLICES)
+
+        targets, mean_bottlenecks = self._run_teacher(dimension, outputs, views)
+        losses = dict.fromkeys(targets.probabilities, 0.0)
+
+        # The norm of the prototypes is taken once a step, and its backward pass once.
+        prototypes = self.student.projection_head.prototypes.normalized_weight()
+        leaf = prototypes.detach().requires_grad_(not prototypes_frozen)
+        batch_size = views[0].shape[0]
+        chunk_size = self.samples_per_backward or batch_size
+        for index, view in enumerate(views):
+            for output in outputs:
+                for start in range(0, batch_size, chunk_size):
+                    chunk = view[start : start + chunk_size]
+                    with self.autocast():
+                        bottleneck = _bottleneck(self.forward, chunk, output)
+                        logits = functional.linear(bottleneck, leaf)
+                    parts = self.objective.losses(targets, output, index, logits, start)
+                    self.backward(weight * torch.stack(list(parts.values())).sum())
+                    for term, part in parts.items():
+                        losses[term] = losses[term] + part.detach()
+        if not prototypes_frozen:
+            prototypes.backward(leaf.grad)
+
+        return StepReport(
+            losses={term_name(term): loss for term, loss in losses.items()},
+            entropies={term_name(term): value for term, value in targets.entropies.items()},
+            mean_bottlenecks=mean_bottlenecks,
+        )
+
+    @torch.no_grad()
+    def _run_teacher(self, dimension: str, outputs: tuple[str, ...], views: Views):
+        prototypes = self.teacher.projection_head.prototypes.normalized_weight()
+        teacher_logits, mean_bottlenecks = {}, {}
+        for output in outputs:
+            with self.autocast():
+                bottlenecks = [_bottleneck(self.teacher, view, output) for view in views]
+                teacher_logits[output] = tuple(
+                    functional.linear(bottleneck, prototypes) for bottleneck in bottlenecks
+                )
+            mean_bottlenecks[output] = torch.cat(bottlenecks).mean(0)
+        return self.objective.targets(dimension, teacher_logits), mean_bottlenecks
+
+
+def _bottleneck(model: Callable, view: torch.Tensor, output: str) -> torch.Tensor:
+    """Project a view; for slices, average them, which the linear prototypes allow before them."""
+    if output != SLICES:
+        return model(view, output_logits=False).bottleneck
+    slices = rearrange(view, "batch 1 depth height width -> (batch depth) 1 height width")
+    bottlenecks = model(slices, output_logits=False).bottleneck
+    return reduce(bottlenecks, "(batch depth) size -> batch size", "mean", batch=view.shape[0])

@@ -1,0 +1,71 @@
+"""What follows the gradients of a step: clip, optimise the student, move the teacher."""
+
+from collections.abc import Callable
+
+import torch
+
+from ..modeling_mit import MiTForPreTraining
+from ..training.gradients import clip_each_
+from ..training.optimizers import parameter_groups, set_hyperparameters
+from .distillation import update_teacher
+
+
+def make_optimizer(student: MiTForPreTraining) -> torch.optim.AdamW:
+    """Make the fused AdamW of the recipe: no decay on biases and 1-D parameters.
+
+    Learning rate and weight decay are set anew at each step.
+    """
+    return torch.optim.AdamW(parameter_groups(student, weight_decay=0.0), lr=0.0, fused=True)
+
+
+class StudentUpdate:
+    """Ends a step in the official order: clip, drop the prototypes' gradient, AdamW, teacher.
+
+    Args:
+        student: The model whose gradients have been accumulated.
+        teacher: Its moving average.
+        optimizer: Takes the step; [`make_optimizer`] by default.
+        gradient_clip: Norm to which each parameter's gradient is clipped on its own; `None` leaves
+            gradients as they are.
+        before_clipping: Called once the gradients are there: averages them over processes, undoes
+            the scaling of mixed precision.
+    """
+
+    def __init__(
+        self,
+        student: MiTForPreTraining,
+        teacher: MiTForPreTraining,
+        optimizer: torch.optim.Optimizer | None = None,
+        gradient_clip: float | None = 0.3,
+        before_clipping: Callable[[], None] = lambda: None,
+    ):
+        self.student = student
+        self.teacher = teacher
+        self.optimizer = optimizer or make_optimizer(student)
+        self.gradient_clip = gradient_clip
+        self.before_clipping = before_clipping
+
+    def __call__(
+        self,
+        learning_rate: float,
+        weight_decay: float,
+        teacher_momentum: float,
+        prototypes_frozen: bool = False,
+    ) -> torch.Tensor:
+        """Update student and teacher, and clear the gradients.
+
+        Parameters without a gradient, such as the volume-only ones after a step on images, are
+        neither moved nor decayed.
+
+        Returns:
+            The norm of each gradient before clipping.
+        """
+        self.before_clipping()
+        norms = clip_each_(self.student.parameters(), self.gradient_clip)
+        if prototypes_frozen:
+            self.student.projection_head.prototypes.weight.grad = None
+        set_hyperparameters(self.optimizer, learning_rate, weight_decay)
+        self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)
+        update_teacher(self.teacher, self.student, teacher_momentum)
+        return norms

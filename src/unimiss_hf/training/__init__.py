@@ -1,0 +1,1 @@
+"""What every training loop here shares: checkpoints, signals, the log, the progress bar."""
