@@ -4,7 +4,7 @@ import torch
 from torch.nn import functional
 
 from unimiss_hf import MiTForPreTraining
-from unimiss_hf.pretraining.objective import TERMS, SelfDistillationObjective
+from unimiss_hf.pretraining.objective import SelfDistillationObjective
 
 
 class PlainStep:
@@ -24,19 +24,21 @@ class PlainStep:
             foreach=False,
         )
 
-    def __call__(self, views) -> float:
+    def accumulate(self, views) -> float:
         dimension = "2d" if views[0].ndim == 4 else "3d"
         with torch.no_grad():
             teacher_logits = self.outputs(self.teacher, views)
         targets = self.objective.targets(dimension, teacher_logits)
         student_logits = self.outputs(self.student, views)
         loss = 0.0
-        for _, output in TERMS[dimension]:
-            if student_logits.get(output) is None:
-                continue
-            for view, logits in enumerate(student_logits.pop(output)):
+        for output, logits_of_views in student_logits.items():
+            for view, logits in enumerate(logits_of_views):
                 loss = loss + sum(self.objective.losses(targets, output, view, logits).values())
         loss.backward()
+        return loss.item()
+
+    def __call__(self, views) -> float:
+        loss = self.accumulate(views)
         with torch.no_grad():
             for parameter in self.student.parameters():
                 if parameter.grad is not None:
@@ -45,7 +47,7 @@ class PlainStep:
             self.optimizer.zero_grad()
             for old, new in zip(self.teacher.parameters(), self.student.parameters(), strict=True):
                 old.mul_(0.996).add_(new, alpha=1 - 0.996)
-        return loss.item()
+        return loss
 
     def outputs(self, model, views):
         if views[0].ndim == 4:

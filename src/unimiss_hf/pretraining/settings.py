@@ -1,0 +1,273 @@
+"""Settings of a pretraining run: one flat dataclass, filled from a YAML recipe and the command."""
+
+import dataclasses
+import json
+import types
+import typing
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+from transformers import HfArgumentParser
+
+from ..configuration_mit import MiTConfig
+from .objective import ObjectiveSettings
+from .views import ImageViewSettings, VolumeViewSettings
+
+MODEL_SIZES = {"tiny": MiTConfig.tiny, "small": MiTConfig.small}
+
+# May differ between a run and its continuation: they do not change what is computed.
+_CHANGEABLE = {
+    "output",
+    "report_to",
+    "log_every",
+    "checkpoint_every",
+    "max_checkpoints",
+    "resume",
+    "figures",
+    "cache_gib",
+    "max_bad_fraction",
+}
+
+
+def _setting(default: Any, text: str) -> Any:
+    if isinstance(default, (list, dict)):
+        return field(default_factory=lambda: type(default)(default), metadata={"help": text})
+    return field(default=default, metadata={"help": text})
+
+
+@dataclass
+class PretrainingSettings:
+    """Everything that defines a run. The defaults are the paper's recipe for MiT-small.
+
+    Sizes are in the order depth, height, width; spacings in mm in the same order. Batch sizes are
+    per process. Settings with `_2d` or `_3d` belong to that dimension's phases alone; leave a data
+    set out to train on the other dimension only.
+
+    Raises:
+        ValueError: If a setting, or two together, cannot be had.
+    """
+
+    output: str = _setting("runs/pretraining", "folder for checkpoints, log and figures")
+    seed: int = _setting(0, "seed of weights, order and views")
+
+    # model
+    model_size: str = _setting("small", "tiny or small")
+    num_prototypes: int = _setting(65536, "number of prototypes K")
+    drop_path_rate: float = _setting(0.0, "stochastic depth; the paper writes 0.1")
+    initial_checkpoint: str | None = _setting(
+        None, "folder or Hub name whose weights to start from, instead of random ones"
+    )
+    attn_implementation: str = _setting("sdpa", "sdpa or eager")
+    gradient_checkpointing: bool = _setting(False, "recompute blocks backward, to save memory")
+
+    # data
+    dataset_2d: list[str] = _setting([], "Hub name, local folder, or files of radiographs")
+    dataset_3d: list[str] = _setting([], "Hub name, local folder, or files of CT volumes")
+    split_2d: str = _setting("train", "split of a 2D Hub data set")
+    split_3d: str = _setting("train", "split of a 3D Hub data set")
+    config_name_2d: str | None = _setting(None, "configuration of a 2D Hub data set")
+    config_name_3d: str | None = _setting(None, "configuration of a 3D Hub data set")
+    column_2d: str | None = _setting(None, "image column of a 2D data set, when it has several")
+    column_3d: str | None = _setting(None, "volume column of a 3D data set, when it has several")
+    streaming: bool = _setting(False, "read Hub data sets as a stream, without downloading them")
+    spacing: list[float] = _setting([3.0, 1.0, 1.0], "spacing that volumes are resampled to, mm")
+    header_spacing: list[float] | None = _setting(
+        None, "spacing in mm of the volumes' files, when their headers do not tell the truth"
+    )
+    crops_per_volume: int = _setting(1, "samples taken from a volume each time it is read")
+    shuffle_buffer: int = _setting(1000, "records that are shuffled together")
+    max_bad_fraction: float = _setting(0.05, "share of unreadable records that ends the run")
+    num_workers: int = _setting(0, "processes that read data, per dimension and process")
+    cache_gib: float = _setting(1.0, "decoded files kept in memory per reader, GiB")
+
+    # views
+    image_size: list[int] = _setting([224, 224], "height, width of 2D views")
+    volume_size: list[int] = _setting([16, 96, 96], "depth, height, width of 3D views")
+    image_window: list[int] = _setting([512, 512], "size images are fitted into before cropping")
+    volume_window: list[int] = _setting([24, 172, 172], "region cut from a volume before cropping")
+    views_2d: dict | str | None = _setting(None, "other settings of 2D views, as JSON")
+    views_3d: dict | str | None = _setting(None, "other settings of 3D views, as JSON")
+
+    # order
+    epochs: int | None = _setting(200, "epochs, of both dimensions together")
+    max_steps: int | None = _setting(None, "optimiser steps, instead of epochs")
+    epochs_per_phase_2d: int = _setting(2, "epochs of 2D before 3D's turn")
+    epochs_per_phase_3d: int = _setting(2, "epochs of 3D before 2D's turn")
+    steps_per_epoch_2d: int | None = _setting(None, "steps of a 2D epoch; default: its length")
+    steps_per_epoch_3d: int | None = _setting(None, "steps of a 3D epoch; default: its length")
+    batch_size_2d: int = _setting(24, "images of a batch")
+    batch_size_3d: int = _setting(24, "volumes of a batch")
+    accumulation_2d: int = _setting(1, "2D batches of an optimiser step")
+    accumulation_3d: int = _setting(1, "3D batches of an optimiser step")
+    samples_per_backward: int | None = _setting(
+        None, "samples that go forward and backward at once; fewer take less memory"
+    )
+
+    # objective
+    teacher_temperature: float = _setting(0.04, "temperature of the teacher's softmax")
+    student_temperature: float = _setting(0.1, "temperature of the student's softmax")
+    centre_momentum: float = _setting(0.9, "share of the old centre kept at each use")
+
+    # optimisation
+    base_learning_rate: float = _setting(8e-4, "learning rate per 256 samples of a step")
+    final_learning_rate: float = _setting(1e-6, "learning rate at the end")
+    warmup_epochs: int = _setting(10, "epochs of rising learning rate")
+    weight_decay: float = _setting(0.04, "weight decay at the start")
+    final_weight_decay: float = _setting(0.4, "weight decay at the end")
+    teacher_momentum: float = _setting(0.996, "share of the old teacher kept, at the start")
+    final_teacher_momentum: float = _setting(1.0, "share of the old teacher kept, at the end")
+    gradient_clip: float | None = _setting(0.3, "norm of each parameter's gradient at most")
+    frozen_prototype_epochs: int = _setting(1, "first epochs that leave the prototypes alone")
+
+    # running
+    checkpoint_every: int = _setting(500, "steps between checkpoints")
+    max_checkpoints: int = _setting(3, "newest checkpoints that are kept")
+    log_every: int = _setting(1, "steps between lines of log.jsonl")
+    report_to: list[str] = _setting([], "trackers: tensorboard, trackio, wandb")
+    resume: str = _setting("auto", "auto: continue what is in the output folder; never: refuse")
+    figures: bool = _setting(True, "draw curves.png and features.png at the end")
+
+    def __post_init__(self):
+        for name in ("dataset_2d", "dataset_3d", "report_to"):
+            if isinstance(getattr(self, name), str):
+                setattr(self, name, [getattr(self, name)])
+        for name in ("views_2d", "views_3d"):
+            if isinstance(getattr(self, name), str):
+                setattr(self, name, json.loads(getattr(self, name)))
+        self._check_types()
+        if self.max_steps is not None:
+            self.epochs = None
+        if self.model_size not in MODEL_SIZES:
+            raise ValueError(
+                f"model_size is {self.model_size!r}; it must be one of {sorted(MODEL_SIZES)}."
+            )
+        if self.resume not in ("auto", "never"):
+            raise ValueError(f"resume is {self.resume!r}; it must be 'auto' or 'never'.")
+        for name in (
+            "batch_size_2d",
+            "batch_size_3d",
+            "accumulation_2d",
+            "accumulation_3d",
+            "checkpoint_every",
+            "max_checkpoints",
+            "log_every",
+        ):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} is {getattr(self, name)}; it must be 1 or more.")
+        # Built here so that a wrong setting is told before any data is read.
+        self.image_views()
+        self.volume_views()
+        self.objective()
+
+    def _check_types(self) -> None:
+        for entry in dataclasses.fields(self):
+            value, wanted = getattr(self, entry.name), typing.get_type_hints(type(self))[entry.name]
+            options = typing.get_args(wanted) if isinstance(wanted, types.UnionType) else (wanted,)
+            if float in options and isinstance(value, int) and not isinstance(value, bool):
+                setattr(self, entry.name, float(value))
+                continue
+            classes = tuple(typing.get_origin(option) or option for option in options)
+            if not isinstance(value, classes) or (isinstance(value, bool) and bool not in classes):
+                raise ValueError(f"{entry.name} is {value!r}; it must be of type {wanted}.")
+
+    @property
+    def dimensions(self) -> list[str]:
+        """The dimensions that have a data set, in the order of their phases."""
+        return [name for name in ("2d", "3d") if getattr(self, f"dataset_{name}")]
+
+    def of(self, name: str, dimension: str) -> Any:
+        """Return the setting `name` of a dimension: `of("batch_size", "2d")`."""
+        return getattr(self, f"{name}_{dimension}")
+
+    def image_views(self) -> ImageViewSettings:
+        """Return the settings of 2D views."""
+        return _build(ImageViewSettings, "views_2d", self.views_2d, size=tuple(self.image_size))
+
+    def volume_views(self) -> VolumeViewSettings:
+        """Return the settings of 3D views."""
+        return _build(VolumeViewSettings, "views_3d", self.views_3d, size=tuple(self.volume_size))
+
+    def objective(self) -> ObjectiveSettings:
+        """Return the settings of the objective."""
+        return ObjectiveSettings(
+            self.teacher_temperature, self.student_temperature, self.centre_momentum
+        )
+
+    def model_config(self) -> MiTConfig:
+        """Return the configuration of a new model."""
+        return MODEL_SIZES[self.model_size](
+            num_prototypes=self.num_prototypes, drop_path_rate=self.drop_path_rate
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return all settings as plain values."""
+        return dataclasses.asdict(self)
+
+    def differences(self, other: dict[str, Any]) -> dict[str, tuple[Any, Any]]:
+        """List what would make a continuation another run: `{name: (other's, ours)}`."""
+        ours = self.to_dict()
+        return {
+            name: (other.get(name), value)
+            for name, value in ours.items()
+            if name not in _CHANGEABLE and other.get(name) != value
+        }
+
+
+def _build(settings_class: type, name: str, values: dict | None, **sizes: Any) -> Any:
+    known = {entry.name for entry in dataclasses.fields(settings_class)}
+    unknown = sorted(set(values or {}) - known)
+    if unknown:
+        raise ValueError(f"{name} has no setting {unknown}; it has {sorted(known)}.")
+    tuples = {k: tuple(v) if isinstance(v, list) else v for k, v in (values or {}).items()}
+    return settings_class(**{**sizes, **tuples})
+
+
+def parse_settings(arguments: list[str] | None = None) -> PretrainingSettings:
+    """Read settings from a command line.
+
+    Args:
+        arguments: The words behind the program's name; those of the process by default. `--config
+            FILE` names a YAML recipe; every other setting is an option of its own and wins.
+
+    Raises:
+        ValueError: If the recipe holds what is not a setting, or a value that cannot be.
+        FileNotFoundError: If there is no such recipe.
+        SystemExit: If an option is unknown, with a message of how it is spelt.
+    """
+    parser = HfArgumentParser(
+        PretrainingSettings,
+        allow_abbrev=False,
+        description="Pretrains MiT on radiographs and CT volumes by self-distillation.",
+    )
+    parser.add_argument("--config", help="YAML recipe; other options win over it")
+    recipe_parser = HfArgumentParser([], add_help=False, allow_abbrev=False)
+    recipe_parser.add_argument("--config")
+    config, _ = recipe_parser.parse_known_args(arguments)
+    if config.config:
+        parser.set_defaults(**read_recipe(config.config))
+    namespace = parser.parse_args(arguments)
+    del namespace.config
+    return PretrainingSettings(**vars(namespace))
+
+
+def read_recipe(path: str | Path) -> dict[str, Any]:
+    """Read a YAML recipe and check that it holds settings only.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If it is not a mapping of settings.
+    """
+    path = Path(path)
+    if not path.is_file():
+        near = sorted(str(found) for found in path.parent.glob("*.yaml"))
+        raise FileNotFoundError(f"There is no recipe {path}. Found there: {near or 'none'}.")
+    recipe = yaml.safe_load(path.read_text())
+    if not isinstance(recipe, dict):
+        raise ValueError(f"{path} holds {type(recipe).__name__}; a mapping of settings is needed.")
+    known = [entry.name for entry in dataclasses.fields(PretrainingSettings)]
+    unknown = sorted(set(recipe) - set(known))
+    if unknown:
+        raise ValueError(f"{path}: {unknown} are no settings. Settings are: {', '.join(known)}.")
+    return recipe

@@ -1,0 +1,241 @@
+"""What a record is read as, what damaged records say, and how windows are cut."""
+
+import gzip
+import io
+import pickle
+from pathlib import Path
+
+import nibabel
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from unimiss_hf.data.reading import (
+    BadSampleError,
+    SampleCache,
+    cut_window,
+    fit_window,
+    read_record,
+    record_name,
+)
+
+AFFINE = np.diag([1.0, 1.0, 3.0, 1.0])
+
+
+def volume(seed: int = 0, shape: tuple[int, ...] = (7, 6, 5)) -> np.ndarray:
+    return np.random.default_rng(seed).integers(-1024, 2000, shape).astype(np.int16)
+
+
+def record(path: Path | str | None = None, content: bytes | None = None) -> dict:
+    return {"image": {"path": None if path is None else str(path), "bytes": content}}
+
+
+@pytest.mark.parametrize("nifti", [nibabel.Nifti1Image, nibabel.Nifti2Image])
+@pytest.mark.parametrize("suffix", [".nii", ".nii.gz"])
+def test_bytes_and_file_of_a_volume_read_the_same(tmp_path, nifti, suffix):
+    voxels = volume()
+    path = tmp_path / f"ct{suffix}"
+    nibabel.save(nifti(voxels, AFFINE), path)
+    from_file = read_record(record(path), "3d")
+    from_bytes = read_record(record(None, path.read_bytes()), "3d")
+    assert from_file.dtype == np.float32
+    assert from_file.shape == (1, 5, 6, 7)
+    np.testing.assert_array_equal(from_file, voxels.transpose()[None] / 1024)
+    np.testing.assert_array_equal(from_bytes, from_file)
+
+
+def test_hounsfield_units_are_clipped(tmp_path):
+    voxels = np.zeros((3, 3, 3), dtype=np.int16)
+    voxels[0, 0, 0], voxels[1, 1, 1] = -3024, 9000
+    nibabel.save(nibabel.Nifti1Image(voxels, AFFINE), tmp_path / "ct.nii")
+    array = read_record(record(tmp_path / "ct.nii"), "3d")
+    assert array[0, 0, 0, 0] == -1
+    assert array[0, 1, 1, 1] == np.float32(3071 / 1024)
+
+
+def test_volumes_are_resampled_with_the_true_spacing(tmp_path):
+    path = tmp_path / "ct.nii"
+    nibabel.save(nibabel.Nifti1Image(volume(shape=(8, 8, 8)), np.eye(4)), path)
+    resampled = read_record(record(path), "3d", spacing=(2.0, 1.0, 1.0))
+    corrected = read_record(
+        record(path), "3d", spacing=(2.0, 1.0, 1.0), header_spacing=(4.0, 1.0, 2.0)
+    )
+    assert resampled.shape == (1, 4, 8, 8)
+    assert corrected.shape == (1, 16, 8, 16)
+
+
+def test_radiograph_from_file_and_bytes(tmp_path):
+    pixels = np.arange(12, dtype=np.uint8).reshape(3, 4) * 20
+    Image.fromarray(pixels).save(tmp_path / "x.png")
+    from_file = read_record(record(tmp_path / "x.png"), "2d")
+    from_bytes = read_record(record("x.png", (tmp_path / "x.png").read_bytes()), "2d")
+    np.testing.assert_allclose(from_file[0], pixels / 255, rtol=1e-6)
+    np.testing.assert_array_equal(from_bytes, from_file)
+
+
+def damaged(kind: str, folder: Path) -> tuple[Path, str]:
+    path = folder / f"{kind}{'.png' if kind in ('png', 'no_png') else '.nii.gz'}"
+    whole = nibabel.Nifti1Image(volume(shape=(20, 20, 20)), AFFINE).to_bytes()
+    if kind == "png":
+        buffer = io.BytesIO()
+        Image.fromarray(np.random.default_rng(0).integers(0, 255, (64, 64), np.uint8)).save(
+            buffer, "PNG"
+        )
+        path.write_bytes(buffer.getvalue()[:-2000])
+    elif kind == "no_png":
+        path.write_bytes(b"this is text")
+    elif kind == "truncated":
+        path.write_bytes(gzip.compress(whole)[:-3000])
+    elif kind == "short":
+        path.write_bytes(gzip.compress(whole[:-3000]))
+    elif kind == "empty":
+        path.write_bytes(b"")
+    elif kind == "nan":
+        voxels = np.full((4, 4, 4), np.nan, dtype=np.float32)
+        nibabel.save(nibabel.Nifti1Image(voxels, AFFINE), path)
+    elif kind == "series":
+        nibabel.save(nibabel.Nifti1Image(np.zeros((4, 4, 4, 3), np.int16), AFFINE), path)
+    elif kind == "slice":
+        nibabel.save(nibabel.Nifti1Image(np.zeros((4, 4), np.int16), AFFINE), path)
+    return path, "2d" if path.suffix == ".png" else "3d"
+
+
+@pytest.mark.parametrize(
+    "kind",
+    ["png", "no_png", "truncated", "short", "empty", "nan", "series", "slice", "missing"],
+)
+def test_damaged_files_are_named(tmp_path, kind):
+    path, dimension = damaged(kind, tmp_path)
+    with pytest.raises(BadSampleError) as caught:
+        read_record(record(path), dimension)
+    assert path.name in str(caught.value)
+    assert len(str(caught.value)) > len(str(path)) + 10
+    if kind != "missing":
+        with pytest.raises(BadSampleError, match="unnamed record of"):
+            read_record(record(None, path.read_bytes()), dimension)
+
+
+def test_record_without_content():
+    with pytest.raises(BadSampleError, match="neither a path nor bytes"):
+        read_record(record(), "3d")
+    with pytest.raises(BadSampleError, match="neither a path nor bytes"):
+        read_record({"image": None}, "2d")
+
+
+def test_wrong_dimension_is_not_a_bad_sample():
+    with pytest.raises(ValueError, match="'4d'") as caught:
+        read_record(record("x.png"), "4d")
+    assert not isinstance(caught.value, BadSampleError)
+
+
+def test_names():
+    assert record_name(record("a/b.nii.gz", b"123")) == "a/b.nii.gz"
+    assert record_name(record(None, b"123")) != record_name(record(None, b"124"))
+
+
+def test_cache_gives_the_same_array_without_reading(tmp_path):
+    path = tmp_path / "ct.nii.gz"
+    nibabel.save(nibabel.Nifti1Image(volume(shape=(9, 9, 9)), np.diag([0.7, 0.7, 2.5, 1])), path)
+    cache = SampleCache(2**20)
+    without = read_record(record(path), "3d")
+    first = read_record(record(path), "3d", cache=cache)
+    path.unlink()
+    again = read_record(record(path), "3d", cache=cache)
+    np.testing.assert_array_equal(first, without)
+    np.testing.assert_array_equal(again, without)
+    with pytest.raises(BadSampleError):  # another spacing is another sample
+        read_record(record(path), "3d", spacing=None, cache=cache)
+
+
+def test_cache_keeps_nothing_of_records_that_are_bytes(tmp_path):
+    nibabel.save(nibabel.Nifti1Image(volume(), AFFINE), tmp_path / "ct.nii")
+    cache = SampleCache(2**20)
+    read_record(record("ct.nii", (tmp_path / "ct.nii").read_bytes()), "3d", cache=cache)
+    assert len(cache) == 0
+
+
+def test_cache_drops_the_least_recently_used():
+    cache = SampleCache(3 * 400)
+    for key in "abc":
+        cache.put(key, np.zeros(100, np.float32))
+    cache.get("a")
+    cache.put("d", np.zeros(100, np.float32))
+    assert cache.get("b") is None
+    assert all(cache.get(key) is not None for key in "acd")
+    cache.put("large", np.zeros(1000, np.float32))
+    assert cache.get("large") is None
+    assert cache.num_bytes == 1200
+    copy = pickle.loads(pickle.dumps(cache))
+    assert (len(copy), copy.num_bytes, copy.max_bytes) == (0, 0, 1200)
+    off = SampleCache(0)
+    off.put("a", np.zeros(1, np.float32))
+    assert len(off) == 0
+    with pytest.raises(ValueError, match="-1"):
+        SampleCache(-1)
+
+
+def test_window_of_a_larger_array_is_a_part_of_it():
+    array = np.arange(6 * 7 * 8, dtype=np.float32).reshape(1, 6, 7, 8)
+    starts = set()
+    for seed in range(60):
+        window, extent = cut_window(array, (4, 7, 5), (2, 2, 2), seed, -1.0)
+        assert window.shape == (1, 4, 7, 5)
+        assert extent.tolist() == [4, 7, 5]
+        z, y, x = np.unravel_index(int(window[0, 0, 0, 0]), (6, 7, 8))
+        np.testing.assert_array_equal(window, array[:, z : z + 4, y : y + 7, x : x + 5])
+        starts.add((z, y, x))
+    assert starts == {(z, 0, x) for z in range(3) for x in range(4)}
+    again = [cut_window(array, (4, 7, 5), (2, 2, 2), 5, -1.0)[0] for _ in range(2)]
+    assert torch.equal(*again)
+
+
+def test_window_is_a_copy():
+    array = np.ones((1, 3, 3, 3), np.float32)
+    window, _ = cut_window(array, (3, 3, 3), (1, 1, 1), 0, -1.0)
+    window.zero_()
+    assert array.all()
+
+
+def test_small_array_is_centred_in_the_minimum_and_filled_to_the_window():
+    array = np.full((1, 2, 5, 9), 0.5, dtype=np.float32)
+    window, extent = cut_window(array, (6, 7, 8), (4, 3, 3), 0, -1.0)
+    assert extent.tolist() == [4, 5, 8]
+    assert extent.dtype == torch.int64
+    expected = torch.full((1, 6, 7, 8), -1.0)
+    expected[:, 1:3, :5, :] = 0.5
+    assert torch.equal(window, expected)
+
+
+def test_cut_window_names_what_does_not_fit():
+    with pytest.raises(ValueError, match=r"\(1, 5, 5\)"):
+        cut_window(np.zeros((1, 5, 5)), (3, 3, 3), (1, 1, 1), 0, 0.0)
+    with pytest.raises(ValueError, match="exceeds"):
+        cut_window(np.zeros((1, 5, 5)), (3, 3), (4, 3), 0, 0.0)
+
+
+@pytest.mark.parametrize(
+    ("size", "fitted"),
+    [((32, 64), (8, 16)), ((64, 32), (16, 8)), ((4, 2), (16, 8)), ((16, 16), (16, 16))],
+)
+def test_fitted_image_keeps_its_shape(size, fitted):
+    image, extent = fit_window(np.full((1, *size), 0.25, np.float32), (16, 16))
+    assert tuple(extent) == fitted
+    expected = torch.zeros(1, 16, 16)
+    expected[:, : fitted[0], : fitted[1]] = 0.25
+    torch.testing.assert_close(image, expected)
+
+
+def test_shrinking_averages_fine_structure_away():
+    stripes = np.zeros((1, 64, 64), np.float32)
+    stripes[:, :, ::2] = 1
+    image, _ = fit_window(stripes, (8, 8))
+    assert (image[0, :, 1:-1] - 0.5).abs().max() < 0.05
+
+
+def test_fit_window_extremes():
+    image, extent = fit_window(np.ones((1, 1, 500), np.float32), (8, 8))
+    assert extent.tolist() == [1, 8]
+    assert 0.999 < image[0, 0].min() <= image.max() <= 1
+    with pytest.raises(ValueError, match="cannot be fitted"):
+        fit_window(np.ones((1, 4, 4, 4), np.float32), (8, 8))

@@ -1,0 +1,271 @@
+import importlib
+import shutil
+import sys
+import warnings
+from pathlib import Path
+
+import nibabel
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from transformers import AutoImageProcessor, PreTrainedConfig
+
+from image_files import RANDOM, grid, nifti, saved
+from unimiss_hf import image_processing_mit, image_reading_mit
+from unimiss_hf.image_processing_mit import MiTImageProcessor
+from unimiss_hf.image_reading_mit import AIR_HU, read_volume
+
+
+class TestMiTImageProcessor:
+    @pytest.fixture
+    def files(self, tmp_path):
+        Image.fromarray(RANDOM.integers(0, 255, (30, 32), dtype=np.uint8)).save(tmp_path / "a.png")
+        saved(nifti(grid(12, 10, 8), (1, 1, 3)), tmp_path / "a.nii.gz")
+        return tmp_path
+
+    @pytest.mark.parametrize("kind", [str, Path, Image.open])
+    def test_radiographs(self, files, kind):
+        pixels = MiTImageProcessor()(kind(files / "a.png"), return_tensors="pt")["pixel_values"]
+        assert pixels.shape == (1, 1, 224, 224)
+        assert pixels.dtype == torch.float32
+        assert 0 <= pixels.min() < pixels.max() <= 1
+
+    @pytest.mark.parametrize("kind", [str, Path, nibabel.load])
+    def test_volumes(self, files, kind):
+        source = kind(files / "a.nii.gz")
+        pixels = MiTImageProcessor()([source, source], return_tensors="np")["pixel_values"]
+        assert pixels.shape == (2, 1, 8, 10, 12)
+        assert pixels.dtype == np.float32
+        np.testing.assert_allclose(pixels[1, 0] * 1024, read_volume(source), atol=1e-3)
+
+    @pytest.mark.parametrize(
+        ("shape", "wanted"),
+        [
+            ((30, 32), (1, 1, 30, 32)),
+            ((1, 30, 32), (1, 1, 30, 32)),
+            ((3, 30, 32), (1, 1, 30, 32)),
+            ((30, 32, 1), (1, 1, 30, 32)),
+            ((30, 32, 3), (1, 1, 30, 32)),
+            ((4, 30, 32), (1, 1, 4, 30, 32)),
+            ((30, 4, 8), (1, 1, 30, 4, 8)),
+            ((1, 3, 30, 32), (1, 1, 3, 30, 32)),
+            ((1, 8, 30, 3), (1, 1, 8, 30, 3)),
+        ],
+    )
+    def test_the_dimension_is_read_from_an_array(self, shape, wanted):
+        processor = MiTImageProcessor(image_size=None)
+        for array in (np.full(shape, 0.5), torch.full(shape, 0.5, dtype=torch.bfloat16)):
+            pixels = processor(array, return_tensors="pt")["pixel_values"]
+            assert pixels.shape == wanted
+            expected = 0.5 if pixels.ndim == 4 else 0.5 / 1024
+            torch.testing.assert_close(pixels, torch.full(wanted, expected))
+
+    @pytest.mark.parametrize(
+        "shape",
+        [(3, 30, 3), (1, 1, 1), (2, 30, 32), (30, 32, 4), (30, 32, 2), (8, 1, 30, 32), (5,)],
+    )
+    def test_refuses_ambiguous_arrays(self, shape):
+        with pytest.raises(ValueError, match=r"4 axes, \(1, depth, height, width\)"):
+            MiTImageProcessor()(np.zeros(shape))
+
+    def test_channels_last_and_first_agree(self):
+        colours = RANDOM.random((30, 32, 3)).astype(np.float32)
+        processor = MiTImageProcessor(image_size=None, num_channels=3)
+        last = processor(colours, return_tensors="np")["pixel_values"]
+        first = processor(colours.transpose(2, 0, 1), return_tensors="np")["pixel_values"]
+        np.testing.assert_allclose(first, last, atol=1e-6)
+        assert last.shape == (1, 3, 30, 32)
+        np.testing.assert_allclose(last[0, 1], colours @ [0.299, 0.587, 0.114], atol=1e-6)
+
+    def test_integers_are_divided_by_their_largest(self):
+        processor = MiTImageProcessor(image_size=None)
+        for dtype in (np.uint8, np.uint16, np.int16):
+            grey = np.full((5, 6), np.iinfo(dtype).max, dtype=dtype)
+            np.testing.assert_array_equal(processor(grey)["pixel_values"][0], np.ones((1, 5, 6)))
+
+    @pytest.mark.parametrize(
+        "image",
+        [
+            np.full((5, 6), 2.0),
+            np.full((5, 6), -0.1),
+            np.full((5, 6), np.nan),
+            np.full((5, 6), 200, dtype=np.int64),
+            np.full((5, 6), -1, dtype=np.int16),
+            np.full((5, 6), 1j),
+            np.zeros((0, 6)),
+            np.full((8, 8, 8), np.inf),
+        ],
+    )
+    def test_refuses_values_of_unknown_scale(self, image):
+        with pytest.raises(ValueError, match=r"the given ndarray of shape \("):
+            MiTImageProcessor()(image)
+
+    def test_refuses_other_types(self):
+        with pytest.raises(TypeError, match="b'image'"):
+            MiTImageProcessor()(b"image")
+
+    def test_resizing_is_antialiased_and_keeps_the_whole_image(self):
+        board = (np.indices((64, 64)).sum(0) % 2).astype(np.float32)
+        board[:, :16] = 1
+        pixels = MiTImageProcessor(image_size={"height": 8, "width": 8})(board)["pixel_values"][0][
+            0
+        ]
+        np.testing.assert_allclose(pixels[:, 0], 1)
+        np.testing.assert_allclose(pixels[:, 3:], 0.5, atol=0.01)
+
+    def test_warns_of_a_stretch_beyond_pretraining(self):
+        processor = MiTImageProcessor(image_size={"height": 20, "width": 20})
+        with pytest.warns(UserWarning, match="stretch"):
+            processor(np.zeros((20, 30)))
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            processor(np.zeros((30, 40)))
+            processor(np.zeros((20, 30)), image_size=None)
+
+    def test_volume_size_crops_and_pads_with_air_around_the_centre(self):
+        volume = np.zeros((8, 10, 12))
+        volume[4, 5, 6] = 512
+        size = {"depth": 4, "height": 10, "width": 16}
+        pixels = MiTImageProcessor(volume_size=size)(volume)["pixel_values"][0][0]
+        assert pixels.shape == (4, 10, 16)
+        assert pixels[2, 5, 8] == 0.5
+        assert (pixels[..., :2] == AIR_HU / 1024).all()
+        assert (pixels[..., -2:] == -1).all()
+        assert (pixels[..., 2:-2] >= 0).all()
+
+    def test_hounsfield_range_and_divisor(self):
+        volume = np.linspace(-2000, 4000, 512).reshape(8, 8, 8)
+        pixels = MiTImageProcessor()(volume)["pixel_values"][0]
+        assert pixels.min() == -1
+        assert pixels.max() == np.float32(3071 / 1024)
+        raw = MiTImageProcessor()(volume, hu_range=None, hu_divisor=1)["pixel_values"][0]
+        np.testing.assert_allclose(raw[0], volume, rtol=1e-6)
+        assert volume.min() == -2000
+
+    def test_source_spacing_of_arrays_and_files(self, files):
+        processor = MiTImageProcessor()
+        volume = np.zeros((8, 10, 12))
+        shape = processor(volume, source_spacing=(6, 0.5, 2))["pixel_values"][0].shape
+        assert shape == (1, 16, 5, 24)
+        assert processor(volume)["pixel_values"][0].shape == (1, 8, 10, 12)
+        from_file = processor(files / "a.nii.gz", source_spacing=(6, 0.5, 2))["pixel_values"][0]
+        assert from_file.shape == shape
+        native = processor(volume, source_spacing=(6, 0.5, 2), spacing=None)["pixel_values"][0]
+        assert native.shape == (1, 8, 10, 12)
+        with pytest.raises(ValueError, match="source_spacing"):
+            processor(files / "a.png", source_spacing=(3, 1, 1))
+        with pytest.raises(ValueError, match="source_spacing must be"):
+            processor(volume, source_spacing=(3, 0, 1))
+
+    def test_refuses_batches_of_both_dimensions_or_of_none(self, files):
+        with pytest.raises(ValueError, match=r"a\.png.*2D.*a\.nii\.gz.*3D.*separate calls"):
+            MiTImageProcessor()([files / "a.png", files / "a.nii.gz"])
+        with pytest.raises(ValueError, match="one image or more"):
+            MiTImageProcessor()([])
+
+    def test_refuses_to_stack_unequal_sizes(self, files):
+        inputs = [files / "a.nii.gz", np.zeros((8, 9, 9))]
+        with pytest.raises(
+            ValueError, match=r"1, 8, 10, 12\).*a\.nii\.gz.*1, 8, 9, 9\).*volume_size"
+        ):
+            MiTImageProcessor()(inputs, return_tensors="pt")
+        listed = MiTImageProcessor()(inputs)["pixel_values"]
+        assert [array.shape for array in listed] == [(1, 8, 10, 12), (1, 8, 9, 9)]
+        with pytest.raises(ValueError, match="image_size"):
+            MiTImageProcessor(image_size=None)(
+                [np.zeros((8, 9)), np.zeros((8, 10))], return_tensors="np"
+            )
+
+    def test_refuses_unknown_names(self):
+        with pytest.raises(TypeError, match=r"\['image_szie'\].*image_size"):
+            MiTImageProcessor(image_szie=None)
+        with pytest.raises(TypeError, match=r"\['size'\]"):
+            MiTImageProcessor()(np.zeros((8, 8)), size=5)
+        with pytest.raises(ValueError, match="tensor"):
+            MiTImageProcessor()(np.zeros((8, 8)), return_tensors="tensors")
+
+    @pytest.mark.parametrize(
+        "setting",
+        [
+            {"image_size": 224},
+            {"image_size": {"height": 224}},
+            {"image_size": {"height": 224, "width": 0}},
+            {"image_size": {"height": 224, "width": 1.5}},
+            {"volume_size": {"height": 224, "width": 224}},
+            {"num_channels": 2},
+            {"spacing": (1, 1)},
+            {"hu_range": (100, 100)},
+            {"hu_range": (np.nan, 100)},
+            {"hu_range": 5},
+            {"hu_range": (1, 2, 3)},
+            {"hu_divisor": 0},
+            {"hu_divisor": None},
+        ],
+    )
+    def test_refuses_invalid_settings(self, setting):
+        (name,) = setting
+        with pytest.raises(ValueError, match=rf"^{name} must be"):
+            MiTImageProcessor(**setting)
+        with pytest.raises(ValueError, match=rf"^{name} must be"):
+            MiTImageProcessor()(np.zeros((8, 8)), **setting)
+
+
+CHANGED = {
+    "image_size": None,
+    "num_channels": 3,
+    "spacing": None,
+    "hu_range": None,
+    "hu_divisor": 1000.0,
+    "volume_size": {"depth": 16, "height": 96, "width": 96},
+}
+
+
+class TestSaving:
+    @pytest.mark.parametrize(
+        "settings", [{}, CHANGED, {"spacing": (1, 2, 3), "hu_range": (-160, 240)}]
+    )
+    def test_all_settings_survive(self, tmp_path, settings):
+        processor = MiTImageProcessor(**settings)
+        processor.save_pretrained(tmp_path)
+        loaded = MiTImageProcessor.from_pretrained(tmp_path)
+        assert {name: getattr(loaded, name) for name in CHANGED} == {
+            name: getattr(processor, name) for name in CHANGED
+        }
+
+    def test_every_setting_was_changed(self):
+        default = MiTImageProcessor()
+        assert CHANGED.keys() == MiTImageProcessor.valid_kwargs.__annotations__.keys()
+        assert all(getattr(default, name) != value for name, value in CHANGED.items())
+
+    def test_loading_takes_settings(self, tmp_path):
+        MiTImageProcessor().save_pretrained(tmp_path)
+        loaded = MiTImageProcessor.from_pretrained(tmp_path, image_size=None, num_channels=3)
+        assert loaded.image_size is None
+        assert loaded.num_channels == 3
+
+    def test_loads_through_the_auto_class(self, tmp_path):
+        class Config(PreTrainedConfig):
+            model_type = "image_processing_test"
+
+        AutoImageProcessor.register(
+            Config, image_processor_classes={"pil": MiTImageProcessor}, exist_ok=True
+        )
+        MiTImageProcessor(**CHANGED).save_pretrained(tmp_path)
+        loaded = AutoImageProcessor.from_pretrained(tmp_path)
+        assert type(loaded) is MiTImageProcessor
+        assert {name: getattr(loaded, name) for name in CHANGED} == CHANGED
+
+    def test_published_files_serve_radiographs_without_nibabel(self, tmp_path, monkeypatch):
+        monkeypatch.setitem(sys.modules, "nibabel", None)
+        folder = tmp_path / "published_processor"
+        folder.mkdir()
+        for module in (image_processing_mit, image_reading_mit):
+            shutil.copy(module.__file__, folder)
+        monkeypatch.syspath_prepend(tmp_path)
+        published = importlib.import_module("published_processor.image_processing_mit")
+        processor = published.MiTImageProcessor()
+        pixels = processor(np.zeros((30, 30)), return_tensors="pt")["pixel_values"]
+        assert pixels.shape == (1, 1, 224, 224)
+        with pytest.raises(ImportError, match="pip install nibabel"):
+            processor(tmp_path / "ct.nii.gz")
