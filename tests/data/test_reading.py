@@ -227,10 +227,11 @@ def test_fitted_image_keeps_its_shape(size, fitted):
 
 
 def test_shrinking_averages_fine_structure_away():
-    stripes = np.zeros((1, 64, 64), np.float32)
-    stripes[:, :, ::2] = 1
-    image, _ = fit_window(stripes, (8, 8))
-    assert (image[0, :, 1:-1] - 0.5).abs().max() < 0.05
+    noise = np.random.default_rng(0).random((1, 64, 64), np.float32)
+    image, _ = fit_window(noise, (8, 8))
+    # All 64 pixels and more go into one of the result; sampling four of them would leave 0.14.
+    assert noise.std() > 0.25
+    assert image.std() < 0.06
 
 
 def test_fit_window_extremes():

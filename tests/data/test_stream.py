@@ -246,6 +246,15 @@ def test_cache_changes_nothing(ct, cache_bytes):
     )
 
 
+def test_cached_volumes_are_not_read_again(tmp_path):
+    image = nibabel.Nifti1Image(np.zeros((8, 8, 8), np.int16), np.diag([1, 1, 3, 1]))
+    nibabel.save(image, tmp_path / "ct.nii.gz")
+    stream = SampleStream(open_source(tmp_path, "3d"), settings_3d())
+    first = take(stream, 1)
+    (tmp_path / "ct.nii.gz").unlink()
+    assert names(take(stream, 1)) == names(first)
+
+
 @pytest.mark.parametrize("crops", [1, 2])
 def test_stream_resumes_exactly_everywhere(ct, crops):
     settings = settings_3d(shuffle_buffer=4, crops_per_volume=crops)
@@ -259,6 +268,8 @@ def test_stream_resumes_exactly_everywhere(ct, crops):
         resumed = SampleStream(ct, settings)
         resumed.load_state_dict(state)
         assert_same(take(resumed, min(count - position, 6)), whole[position : position + 6])
+        if position + 6 < count:
+            assert resumed.state_dict() == states[position + 6]
 
 
 @pytest.mark.parametrize("num_shards", [1, 5])
@@ -281,6 +292,11 @@ def test_stream_with_a_shuffle_buffer_of_its_own_resumes_exactly():
     source = open_source(shuffled, "2d")
     whole = take(SampleStream(source, settings_2d(shuffle_buffer=4)), 48)
     assert sorted(values(whole[:24])) == list(range(24))
+    # Its own shuffling, within shards of eight, differs between epochs as well.
+    unshuffled = values(take(SampleStream(source, settings_2d(shuffle_buffer=1)), 48))
+    own_orders = [[v for v in unshuffled[start : start + 24] if v < 8] for start in (0, 24)]
+    assert sorted(own_orders[0]) == sorted(own_orders[1])
+    assert own_orders[0] != own_orders[1]
     stopped = SampleStream(source, settings_2d(shuffle_buffer=4))
     take(stopped, 18)
     resumed = SampleStream(source, settings_2d(shuffle_buffer=4))

@@ -4,6 +4,8 @@ import signal
 from pathlib import Path
 
 import pytest
+import torch
+from safetensors.torch import save_file
 
 from unimiss_hf.training import checkpoints
 from unimiss_hf.training.checkpoints import CheckpointStore
@@ -224,6 +226,17 @@ def test_a_full_disk_is_told_with_the_folder(store):
     assert "step-00000002" in str(caught.value)
     assert store.latest() == before
     assert names(store.folder) == ["step-00000001"]
+
+
+def test_a_system_error_that_safetensors_reports_is_told(store):
+    def write(folder):
+        # A folder is in the way of the file.
+        (folder / "model.safetensors").mkdir()
+        save_file({"weight": torch.zeros(2)}, folder / "model.safetensors")
+
+    with pytest.raises(IsADirectoryError, match=r"step-00000002 in .*Is a directory"):
+        store.save(2, write)
+    assert names(store.folder) == []
 
 
 def test_a_folder_without_write_permission_is_told(store, start):

@@ -15,7 +15,7 @@ from ..training.checkpoints import CheckpointStore
 from ..training.gradients import average_gradients_
 from ..training.progress import Progress
 from ..training.run_log import RunLog
-from ..training.signals import StopRequest
+from ..training.signals import StopRequest, follow_parent
 from .distillation import SelfDistillation, StepReport, make_teacher
 from .feed import Batch, Feed, open_dataset
 from .monitoring import CollapseMonitor
@@ -41,13 +41,11 @@ class RunResult:
         output: The run's folder.
         step: Optimiser steps taken in all.
         total_steps: Optimiser steps of the whole run.
-        stopped_by: The signal that stopped it, if it is not finished.
     """
 
     output: Path
     step: int
     total_steps: int
-    stopped_by: str | None = None
 
     @property
     def finished(self) -> bool:
@@ -122,25 +120,26 @@ class Pretrainer:
         accelerator.init_trackers("unimiss", config=_flat(self.settings))
         saved_at = state.step
         with (
-            StopRequest() as stop,
+            StopRequest(announce=accelerator.is_main_process) as stop,
             Progress(
                 total=self.plan.total_steps,
                 initial=state.step,
                 enabled=accelerator.is_main_process,
             ) as progress,
         ):
-            while state.step < self.plan.total_steps:
+            follow_parent()
+            stopped = False
+            while state.step < self.plan.total_steps and not stopped:
                 self._step(progress)
                 if state.step % self.settings.checkpoint_every == 0:
                     self._save()
                     saved_at = state.step
-                if self._agreed(stop.requested):
-                    break
-        if saved_at != state.step:
-            self._save()
-        result = RunResult(self.output, state.step, self.plan.total_steps, stop.signal_name)
-        if result.finished and accelerator.is_main_process:
-            publish(state.teacher, self.settings, result.model)
+                stopped = self._agreed(stop.requested)
+            if saved_at != state.step:
+                self._save()
+            result = RunResult(self.output, state.step, self.plan.total_steps)
+            if result.finished and accelerator.is_main_process:
+                publish(state.teacher, self.settings, result.model)
         accelerator.end_training()
         return result
 
@@ -188,6 +187,11 @@ class Pretrainer:
     def _resume(self) -> None:
         latest = self.checkpoints.latest()
         if latest is None:
+            if self.checkpoints.steps():
+                raise ValueError(
+                    f"No checkpoint in {self.checkpoints.folder} is intact. Restore one, or give "
+                    "another --output to start a new run."
+                )
             return
         if self.settings.resume == "never":
             raise ValueError(

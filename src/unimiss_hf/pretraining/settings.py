@@ -13,7 +13,7 @@ from transformers import HfArgumentParser
 
 from ..configuration_mit import MiTConfig
 from .objective import ObjectiveSettings
-from .views import ImageViewSettings, VolumeViewSettings
+from .view_settings import ImageViewSettings, VolumeViewSettings
 
 MODEL_SIZES = {"tiny": MiTConfig.tiny, "small": MiTConfig.small}
 

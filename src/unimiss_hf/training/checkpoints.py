@@ -21,6 +21,8 @@ _SET_ASIDE = re.compile(r"\.step-(\d{8,})\.replaced")
 _LEFTOVER = re.compile(r"\.step-\d{8,}\.(?:partial|deleted)-\d+")
 # Below this much free space (bytes), a failed write is put down to a full disk.
 _FULL = 2**20
+# How safetensors' errors end that come from the system
+_RUST_ERROR = re.compile(r"\(os error (\d+)\)")
 # Windows flushes only what is open for writing.
 _FLUSHABLE = "r+b" if os.name == "nt" else "rb"
 
@@ -127,12 +129,12 @@ class CheckpointStore:
             _seal(partial, step)
             self._put_in_place(partial, target)
         except BaseException as error:
-            full = self._is_full()
+            number = self._system_error(error)
             # What cannot be deleted now is ignored, and deleted at the next save.
             with contextlib.suppress(OSError):
                 _delete(partial)
-            if isinstance(error, OSError) or (full and isinstance(error, Exception)):
-                raise self._explain(error, target) from error
+            if isinstance(error, OSError) or number is not None:
+                raise self._explain(error, number, target) from error
             error.add_note(f"The checkpoint {target} was not written; earlier ones remain.")
             raise
         self._prune(step)
@@ -212,24 +214,28 @@ class CheckpointStore:
                 str(self.folder),
             )
 
-    def _is_full(self) -> bool:
-        # safetensors and torch.save hide what the system said behind errors of their own.
-        try:
-            return shutil.disk_usage(self.folder).free < _FULL
-        except OSError:
-            return False
-
-    def _explain(self, error: Exception, target: Path) -> OSError:
+    def _system_error(self, error: BaseException) -> int | None:
+        """Find the system's error number behind an error, also where a library hides it."""
         if isinstance(error, OSError):
-            number, reason = error.errno, error.strerror or str(error)
-            if error.filename is not None:
-                reason = f"{reason} ({error.filename})"
-        else:
-            number, reason = errno.ENOSPC, f"{os.strerror(errno.ENOSPC)} ({error})"
+            return error.errno
+        if not isinstance(error, Exception):
+            return None
+        # safetensors hands on the text of a Rust error, torch.save not even that.
+        if match := _RUST_ERROR.search(str(error)):
+            return int(match[1])
+        with contextlib.suppress(OSError):
+            if shutil.disk_usage(self.folder).free < _FULL:
+                return errno.ENOSPC
+        return None
+
+    def _explain(self, error: BaseException, number: int | None, target: Path) -> OSError:
+        reason, detail = os.strerror(number) if number is not None else str(error), str(error)
+        if isinstance(error, OSError):
+            reason, detail = error.strerror or reason, error.filename
         message = (
-            f"Cannot write the checkpoint {target.name} in {self.folder}: {reason}. Checkpoints "
-            "written before remain. Put this right (make room, give write permission) and run "
-            "again."
+            f"Cannot write the checkpoint {target.name} in {self.folder}: {reason}"
+            f"{f' ({detail})' if detail is not None else ''}. Checkpoints written before remain. "
+            "Put this right (make room, give write permission) and run again."
         )
         return OSError(message) if number is None else OSError(number, message)
 
