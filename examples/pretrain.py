@@ -9,11 +9,14 @@ Run it again to continue a run that was stopped.
 import logging
 import sys
 
+from transformers.utils.logging import disable_progress_bar
+
 from unimiss_hf.pretraining import NonFiniteLossError, Pretrainer, draw_figures, parse_settings
 
 
 def main() -> int:
     logging.basicConfig(level=logging.INFO, format="%(message)s")
+    disable_progress_bar()  # one bar is enough: the run's own
     try:
         settings = parse_settings()
         pretrainer = Pretrainer(settings)

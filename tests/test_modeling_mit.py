@@ -183,7 +183,7 @@ def test_the_class_token_alone_is_the_same_as_with_all_tokens(model):
 def test_gradient_checkpointing_changes_no_gradient(small_config, pixel_values):
     model = MiTForPreTraining(small_config).train()
     gradients = []
-    for enable in (model.gradient_checkpointing_disable, model.gradient_checkpointing_enable):
+    for enable in (model.activation_checkpointing_disable, model.activation_checkpointing_enable):
         enable()
         model.zero_grad()
         model(pixel_values).logits.sum().backward()

@@ -3,6 +3,7 @@
 import hashlib
 import logging
 import struct
+import warnings
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
@@ -436,14 +437,17 @@ def make_loader(stream: SampleStream, batch_size: int, num_workers: int = 0) -> 
         ValueError: if there are fewer records than workers in all processes.
     """
     stream.require_enough_records(num_workers)
-    return StatefulDataLoader(
-        stream,
-        batch_size=batch_size,
-        num_workers=num_workers,
-        collate_fn=_collate,
-        pin_memory=torch.cuda.is_available(),
-        persistent_workers=num_workers > 0,
-    )
+    with warnings.catch_warnings():
+        # torchdata calls what newer versions of torch call deprecated; users can do nothing
+        warnings.filterwarnings("ignore", message=".*set_vital.*")
+        return StatefulDataLoader(
+            stream,
+            batch_size=batch_size,
+            num_workers=num_workers,
+            collate_fn=_collate,
+            pin_memory=torch.cuda.is_available(),
+            persistent_workers=num_workers > 0,
+        )
 
 
 def _collate(samples: list[dict[str, Any]]) -> dict[str, Any]:

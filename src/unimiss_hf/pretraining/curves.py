@@ -107,12 +107,17 @@ def curves_figure(
             linewidth=1,
             label=f"log K = {math.log(num_prototypes):.2f}",
         )
-    entropies.set_ylim(bottom=0)
+    entropies.set_ylim(0, 1.05 * entropies.get_ylim()[1])
     _label(entropies, "Entropy of the teacher", "entropy (nats)", "teacher → student")
 
     curves.draw_all(spreads, "spread/")
     spreads.set_ylim(0, 1.05)
-    _label(spreads, "Spread of the teacher's features", "0: all alike, 1: apart", "output")
+    _label(
+        spreads,
+        "Spread of the teacher's features",
+        "spread (no unit)\n0: all alike, 1: apart",
+        "output",
+    )
 
     values = curves.field("learning_rate")
     for dimension in sorted(set(curves.dimensions)):
@@ -122,7 +127,8 @@ def curves_figure(
     learning_rate.ticklabel_format(axis="y", style="sci", scilimits=(-2, 2))
     _label(learning_rate, "Learning rate", "learning rate", "phase")
     learning_rate.set_xlabel("optimiser step")
-
+    learning_rate.xaxis.get_major_locator().set_params(integer=True)
+    learning_rate.xaxis.set_major_formatter("{x:,.0f}")
     figure.supxlabel(curves.caption(), fontsize=9, color="dimgray")
     return figure
 
@@ -141,6 +147,7 @@ def new_figure(width: float, height: float) -> Figure:
             'Drawing needs matplotlib: pip install "unimiss_hf[viz]", or switch figures off.'
         ) from error
     figure = Figure(figsize=(width, height), layout="constrained")
+    figure.get_layout_engine().set(w_pad=0.08, h_pad=0.08)
     FigureCanvasAgg(figure)
     return figure
 
@@ -204,7 +211,9 @@ class _Curves:
     def shaded(self) -> list[tuple[float, float]]:
         """First step and length of each 3D phase, ends halfway between logged steps."""
         middles = (self.steps[1:] + self.steps[:-1]) / 2
-        bounds = np.concatenate([self.steps[:1], middles, self.steps[-1:]])
+        margin = (self.steps[-1] - middles[-1]) if len(middles) else 0.5
+        ends = self.steps[:1] - margin, self.steps[-1:] + margin
+        bounds = np.concatenate([ends[0], middles, ends[1]])
         return [
             (bounds[start], bounds[end] - bounds[start])
             for start, end in self.phases
@@ -212,14 +221,21 @@ class _Curves:
         ]
 
     def caption(self) -> str:
-        parts = ["Shaded: 3D phases."] if "3d" in self.dimensions else []
+        sentences = []
+        if "3d" in self.dimensions:
+            sentences.append("Shaded: 3D phases.")
         if self.window > 1:
-            parts.append(
-                f"Faint: logged values; strong: mean of the {self.window} logged values around, "
+            sentences.append(
+                f"Faint: logged values. Strong: mean of the {self.window} logged values around, "
                 "within a phase."
             )
-        parts.append('"volume → slices": the student predicts, from slices, the teacher\'s answer')
-        return " ".join(parts) + "\nto the volume they are part of."
+        lines = [" ".join(sentences)] if sentences else []
+        if "3d" in self.dimensions:
+            lines.append(
+                "volume → slices: the student predicts, from slices, the teacher's answer to the "
+                "volume they are part of."
+            )
+        return "\n".join(lines)
 
     def smoothed(self, values: np.ndarray) -> np.ndarray:
         """The mean of the finite values in the window around each finite value of its phase."""
@@ -239,7 +255,10 @@ class _Curves:
     def draw_all(self, panel: Axes, prefix: str) -> None:
         """Draw each field whose name begins so, in order of appearance."""
         names = dict.fromkeys(
-            name for start, _ in self.phases for name in self.lines[start] if _is(name, prefix)
+            name
+            for start, _ in self.phases
+            for name in self.lines[start]
+            if name.startswith(prefix)
         )
         for name in names:
             values, term = self.field(name), name.removeprefix(prefix)
@@ -248,10 +267,6 @@ class _Curves:
                 _plot(panel, self.steps, values, term, None, alpha=_FAINT, linewidth=0.8)
                 values = self.smoothed(values)
             _plot(panel, self.steps, values, term, label, linewidth=1.6)
-
-
-def _is(name: str, prefix: str) -> bool:
-    return name.startswith(prefix)
 
 
 def _plot(
@@ -268,7 +283,7 @@ def _plot(
         color=colour,
         label=label,
         gid=f"{'logged' if label is None else 'drawn'} {name}",
-        marker=".",
+        marker="." if len(lonely) else None,
         markevery=lonely.tolist(),
         **style,
     )

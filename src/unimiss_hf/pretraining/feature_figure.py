@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from textwrap import fill
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -137,12 +138,18 @@ def features_figure(
         raise ValueError(f"window must be (lowest, highest) HU; got {window}.")
     columns = 1 + len(models)
     tallest = max(volume.shape[3] / volume.shape[4], image.shape[2] / image.shape[3])
-    figure = new_figure(3.3 * columns, 2 * (3.2 * min(tallest, 2) + 0.6) + 0.6)
+    figure = new_figure(3.3 * columns, 2 * (3.2 * min(tallest, 2) + 0.5) + 0.5)
     panels = figure.subplots(2, columns, squeeze=False)
     low, high = (hounsfield / _HU_SCALE for hounsfield in window)
     rows = (
-        (panels[0], volume, f"CT, axial slice\n{window[0]:.0f} to {window[1]:.0f} HU", low, high),
-        (panels[1], image, "radiograph\n", 0.0, 1.0),
+        (
+            panels[0],
+            volume,
+            f"CT, 3D input\nmiddle slice, {window[0]:g} to {window[1]:g} HU",
+            low,
+            high,
+        ),
+        (panels[1], image, "radiograph, 2D input\ngrey levels from 0 to 1", 0.0, 1.0),
     )
     for row, pixels, title, darkest, brightest in rows:
         picture = _shown(pixels[0].float().cpu())[0]
@@ -156,7 +163,7 @@ def features_figure(
             )
             panel.imshow(_shown(colours[0]).permute(1, 2, 0).clamp(0, 1).numpy())
             explained = " + ".join(f"{share:.0f}" for share in (100 * shares).tolist())
-            panel.set_title(f"{name}\n{explained} % of variance", fontsize=10)
+            panel.set_title(f"{fill(name, 30)}\n{explained} % of variance", fontsize=10)
     for panel in panels.flat:
         panel.set_axis_off()
     number = "stage" if len(stages) == 1 else "stages"

@@ -157,7 +157,7 @@ class Pretrainer:
                 settings.model_config(), attn_implementation=settings.attn_implementation
             )
         if settings.gradient_checkpointing:
-            student.gradient_checkpointing_enable()
+            student.activation_checkpointing_enable()
         teacher = make_teacher(student).to(accelerator.device)
         student.train()
         objective = SelfDistillationObjective(

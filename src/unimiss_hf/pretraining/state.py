@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from accelerate import Accelerator
 from accelerate.utils import gather_object
-from safetensors.torch import load_file, load_model, save_file
+from safetensors.torch import load_file, save_file
 
 from ..image_processing_mit import MiTImageProcessor
 from ..modeling_mit import MiTForPreTraining
@@ -96,8 +96,8 @@ class TrainingState:
                 f"{self.accelerator.num_processes} now. Start as many as before, or give another "
                 "--output to start a new run."
             )
-        load_model(self.teacher, folder / "model.safetensors", device=str(device))
-        load_model(self.student, folder / _FOLDER / "student.safetensors", device=str(device))
+        self.teacher.load_state_dict(load_file(folder / "model.safetensors"))
+        self.student.load_state_dict(load_file(folder / _FOLDER / "student.safetensors"))
         self.objective.centre.copy_(load_file(folder / _FOLDER / "objective.safetensors")["centre"])
         self.optimizer.load_state_dict(state["optimizer"])
         if self.accelerator.scaler is not None:

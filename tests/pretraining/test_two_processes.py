@@ -1,0 +1,76 @@
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import torch
+import two_processes
+from safetensors.torch import load_file
+
+from unimiss_hf.pretraining.distillation import SelfDistillation
+from unimiss_hf.pretraining.objective import SelfDistillationObjective
+from unimiss_hf.training.run_log import RunLog
+
+TESTS = Path(__file__).parents[1]
+
+
+def torchrun(script: Path, *arguments: str) -> str:
+    environment = {
+        **os.environ,
+        "ACCELERATE_USE_CPU": "true",
+        "OMP_NUM_THREADS": "1",
+        "PYTHONPATH": str(TESTS),
+    }
+    command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2"]
+    command += ["--standalone", str(script), *arguments]
+    result = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120)
+    assert result.returncode == 0, result.stderr[-4000:]
+    return result.stdout
+
+
+def test_half_a_batch_each_is_the_whole_batch(tmp_path):
+    torchrun(TESTS / "pretraining" / "two_processes.py", str(tmp_path / "result"))
+    results = [load_file(tmp_path / f"result-{rank}.safetensors") for rank in range(2)]
+
+    student, teacher = two_processes.build()
+    objective = SelfDistillationObjective(student.config.num_prototypes).double()
+    step = SelfDistillation(student, teacher, objective)
+    expected = {}
+    for dimension in two_processes.SHAPES:
+        step.accumulate(two_processes.batch_of(dimension))
+        expected |= two_processes.gradients(student, objective, dimension)
+        student.zero_grad()
+
+    for result in results:
+        assert result.pop("wrapped")
+        assert result.keys() == expected.keys()
+        for name, tensor in expected.items():
+            scale = tensor.abs().max().item()
+            torch.testing.assert_close(
+                result[name], tensor, rtol=1e-9, atol=1e-10 * scale + 1e-18, msg=name
+            )
+
+
+def test_a_run_of_two_processes_trains_stops_and_continues(settings, tmp_path):
+    values = settings(max_steps=6, checkpoint_every=3, batch_size_3d=1).to_dict()
+    options = []
+    for name, value in values.items():
+        if isinstance(value, list) and value:
+            options += [f"--{name}", *map(str, value)]
+        elif value is not None and not isinstance(value, (list, bool)):
+            options += [f"--{name}", str(value)]
+    example = TESTS.parent / "examples" / "pretrain.py"
+    assert "Finished 6 steps." in torchrun(example, *options, "--no_figures")
+    output = Path(values["output"])
+    lines = RunLog(output / "log.jsonl").read()
+    assert [line["step"] for line in lines] == list(range(6))
+    # two processes of 4 images, then of 1 volume: half as many steps an epoch
+    assert [(line["dimension"], line["samples"]) for line in lines] == [("2d", 8)] * 2 + [
+        ("3d", 2)
+    ] * 4
+
+    shutil.rmtree(output / "checkpoints" / "step-00000006")
+    torchrun(example, *options, "--no_figures")
+    again = RunLog(output / "log.jsonl").read()
+    assert [line["loss"] for line in again] == [line["loss"] for line in lines]
