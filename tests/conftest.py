@@ -6,11 +6,15 @@ import os
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
 
+import nibabel
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from small_pyramid import SMALLEST_PYRAMID
-from unimiss_hf import MiTConfig
+from unimiss_hf import MiTConfig, MiTForPreTraining
+from unimiss_hf.pretraining import PretrainingSettings
 
 
 @pytest.fixture(autouse=True)
@@ -30,3 +34,56 @@ def private_cache(tmp_path_factory):
     from datasets import config
 
     config.HF_DATASETS_CACHE = tmp_path_factory.mktemp("datasets")
+
+
+@pytest.fixture
+def images(tmp_path):
+    """A folder of eight radiographs, 40 x 48 pixels."""
+    folder = tmp_path / "images"
+    folder.mkdir()
+    random = np.random.default_rng(0)
+    for index in range(8):
+        pixels = random.integers(0, 255, (5, 6), dtype=np.uint8).repeat(8, 0).repeat(8, 1)
+        Image.fromarray(pixels).save(folder / f"{index}.png")
+    return folder
+
+
+@pytest.fixture
+def volumes(tmp_path):
+    """A folder of four CT volumes of 6 x 40 x 44 voxels, spacing 3 x 1 x 1 mm."""
+    folder = tmp_path / "volumes"
+    folder.mkdir()
+    random = np.random.default_rng(1)
+    for index in range(4):
+        voxels = random.integers(-1000, 500, (11, 10, 6), dtype=np.int16).repeat(4, 0).repeat(4, 1)
+        image = nibabel.Nifti1Image(voxels, np.diag([1.0, 1.0, 3.0, 1.0]))
+        nibabel.save(image, folder / f"{index}.nii.gz")
+    return folder
+
+
+@pytest.fixture
+def settings(tmp_path, images, volumes, small_config):
+    """Make settings of a run of 14 steps: two epochs of 2D, two of 3D, and so on."""
+    MiTForPreTraining(small_config).save_pretrained(tmp_path / "start")
+
+    def make(**changes) -> PretrainingSettings:
+        values = {
+            "output": str(tmp_path / "run"),
+            "initial_checkpoint": str(tmp_path / "start"),
+            "dataset_2d": [str(images)],
+            "dataset_3d": [str(volumes)],
+            "image_size": [32, 32],
+            "volume_size": [4, 32, 32],
+            "image_window": [48, 48],
+            "volume_window": [6, 40, 40],
+            "batch_size_2d": 4,
+            "batch_size_3d": 2,
+            "max_steps": 14,
+            "checkpoint_every": 100,
+            "base_learning_rate": 0.02,
+            "warmup_epochs": 1,
+            "figures": False,
+        }
+        return PretrainingSettings(**{**values, **changes})
+
+    return make

@@ -8,6 +8,7 @@ import torch
 import two_processes
 from safetensors.torch import load_file
 
+from command_line import options_of
 from unimiss_hf.pretraining.distillation import SelfDistillation
 from unimiss_hf.pretraining.objective import SelfDistillationObjective
 from unimiss_hf.training.run_log import RunLog
@@ -53,16 +54,11 @@ def test_half_a_batch_each_is_the_whole_batch(tmp_path):
 
 
 def test_a_run_of_two_processes_trains_stops_and_continues(settings, tmp_path):
-    values = settings(max_steps=6, checkpoint_every=3, batch_size_3d=1).to_dict()
-    options = []
-    for name, value in values.items():
-        if isinstance(value, list) and value:
-            options += [f"--{name}", *map(str, value)]
-        elif value is not None and not isinstance(value, (list, bool)):
-            options += [f"--{name}", str(value)]
+    run = settings(max_steps=6, checkpoint_every=3, batch_size_3d=1)
+    options = options_of(run)
     example = TESTS.parent / "examples" / "pretrain.py"
-    assert "Finished 6 steps." in torchrun(example, *options, "--no_figures")
-    output = Path(values["output"])
+    assert "Finished 6 steps." in torchrun(example, *options)
+    output = Path(run.output)
     lines = RunLog(output / "log.jsonl").read()
     assert [line["step"] for line in lines] == list(range(6))
     # two processes of 4 images, then of 1 volume: half as many steps an epoch
@@ -71,6 +67,6 @@ def test_a_run_of_two_processes_trains_stops_and_continues(settings, tmp_path):
     ] * 4
 
     shutil.rmtree(output / "checkpoints" / "step-00000006")
-    torchrun(example, *options, "--no_figures")
+    torchrun(example, *options)
     again = RunLog(output / "log.jsonl").read()
     assert [line["loss"] for line in again] == [line["loss"] for line in lines]

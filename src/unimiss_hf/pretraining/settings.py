@@ -135,7 +135,7 @@ class PretrainingSettings:
                 setattr(self, name, [getattr(self, name)])
         for name in ("views_2d", "views_3d"):
             if isinstance(getattr(self, name), str):
-                setattr(self, name, json.loads(getattr(self, name)))
+                setattr(self, name, _mapping(name, getattr(self, name)))
         self._check_types()
         if self.max_steps is not None:
             self.epochs = None
@@ -213,6 +213,17 @@ class PretrainingSettings:
             for name, value in ours.items()
             if name not in _CHANGEABLE and other.get(name) != value
         }
+
+
+def _mapping(name: str, text: str) -> dict[str, Any]:
+    try:
+        values = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise ValueError(
+            f"{name} is {text!r}, which is not JSON ({error}). Write it as "
+            "'{\"blur_sigma\": [0.1, 1.0]}'."
+        ) from error
+    return values
 
 
 def _build(settings_class: type, name: str, values: dict | None, **sizes: Any) -> Any:
