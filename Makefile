@@ -41,8 +41,11 @@ $(VENV)/.installed-test: $(VENV)/.installed
 sample: $(VENV)/.installed
 	$(BIN)/python -m unimiss_hf.data.sample data/sample
 
+# One process, as there is one volume; all cores, as `accelerate launch` gives a process one core.
 pretrain: sample
-	$(BIN)/accelerate launch examples/pretrain.py --config recipes/pretrain_sample.yaml
+	$(BIN)/accelerate launch --num_processes 1 \
+		--num_cpu_threads_per_process $$($(PYTHON) -c 'import os; print(os.cpu_count())') \
+		examples/pretrain.py --config recipes/pretrain_sample.yaml
 
 test: $(VENV)/.installed-test
 	$(BIN)/ruff check .

@@ -11,17 +11,22 @@ import sys
 
 from transformers.utils.logging import disable_progress_bar
 
+from unimiss_hf.data.stream import TooManyBadRecordsError
 from unimiss_hf.pretraining import NonFiniteLossError, Pretrainer, draw_figures, parse_settings
+from unimiss_hf.pretraining.curves import new_figure
 
 
 def main() -> int:
-    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    logging.basicConfig(format="%(message)s")
+    logging.getLogger("unimiss_hf").setLevel(logging.INFO)
     disable_progress_bar()  # one bar is enough: the run's own
     try:
         settings = parse_settings()
+        if settings.figures:
+            new_figure(1, 1)  # tells at once if matplotlib is missing
         pretrainer = Pretrainer(settings)
         result = pretrainer.run()
-    except (ValueError, OSError, NonFiniteLossError) as error:
+    except (ValueError, OSError, ImportError, NonFiniteLossError, TooManyBadRecordsError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     if not pretrainer.accelerator.is_main_process:

@@ -22,8 +22,8 @@ class MiTConfig(BackboneConfigMixin, PreTrainedConfig):
         num_attention_heads: Attention heads of each encoder stage; each divides its width.
         spatial_reduction_ratios: By how much keys and values are reduced along each axis, per
             encoder stage; 1 means not at all.
-        decoder_hidden_sizes: Width of each decoder stage. All but the last are the widths of the
-            encoder stages whose feature maps are added, read backwards.
+        decoder_hidden_sizes: Width of each decoder stage: those of the encoder stages whose feature
+            maps are added, read backwards.
         decoder_depths: Number of blocks of each decoder stage.
         decoder_num_attention_heads: Attention heads of each decoder stage.
         decoder_spatial_reduction_ratios: Reduction ratio of each decoder stage.

@@ -26,7 +26,7 @@ _RENAMES: tuple[tuple[str, str], ...] = (
     (r"^transformer\.cls_tokens([2-4])\.", r"encoder.stages.<\1>.class_token_projection."),
     (r"^transformer\.block([1-4])\.(\d+)\.", r"encoder.stages.<\1>.layers.\2."),
     # the decoder, which the official code counts from 0
-    (r"^DecEmbed([23])D([0-2])\.proj\.", r"decoder.stages.\2.upsampling_\1d."),
+    (r"^DecEmbed([23])D([0-2])\.proj\.", r"decoder.stages.\2.upsampling.upsampling_\1d."),
     (r"^DecPosEmbed([23])D([0-2])$", r"decoder.stages.\2.position_embedding.table_\1d"),
     (r"^cls_tokens([0-2])\.", r"decoder.stages.\1.class_token_projection."),
     (r"^Decblock([0-2])\.(\d+)\.", r"decoder.stages.\1.layers.\2."),

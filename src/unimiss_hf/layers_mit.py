@@ -1,7 +1,8 @@
 """The layers MiT is built of: embeddings, spatial-reduction attention, blocks.
 
-Three modules switch on the dimension of their input: [`MiTPatchEmbedding`],
-[`MiTPositionEmbedding`] and [`MiTSpatialReduction`]. All others are shared by images and volumes.
+Four modules switch on the dimension of their input: [`MiTPatchEmbedding`],
+[`MiTPositionEmbedding`], [`MiTSpatialReduction`] and [`MiTUpsampling`]. All others are shared by
+images and volumes.
 
 Spatial-reduction attention after Wang et al., "PVT v2", 2022, arXiv:2106.13797.
 """
@@ -181,6 +182,25 @@ class MiTSpatialReduction(nn.Module):
         lengths = dict.fromkeys("pqr"[-len(grid) :], self.ratio)
         windows = rearrange(feature_map, pattern, **lengths)
         return functional.linear(windows, reduction.weight.flatten(1), reduction.bias)
+
+
+class MiTUpsampling(nn.Module):
+    """Doubles a feature map's grid by a transposed convolution with kernel = stride = 2."""
+
+    def __init__(self, in_channels: int, out_channels: int):
+        super().__init__()
+        self.upsampling_2d = nn.ConvTranspose2d(in_channels, out_channels, 2, stride=2)
+        self.upsampling_3d = nn.ConvTranspose3d(in_channels, out_channels, 2, stride=2)
+
+    def forward(self, feature_map: torch.Tensor, grid: tuple[int, ...]) -> torch.Tensor:
+        """Upsample to `grid`, twice the map's own or, along odd axes, one less."""
+        upsampling = self.upsampling_2d if feature_map.ndim == 4 else self.upsampling_3d
+        upsampled = upsampling(feature_map)
+        # Halving rounds odd lengths up, so doubling overshoots them by one.
+        for axis, length in enumerate(grid, start=2):
+            if upsampled.shape[axis] != length:
+                upsampled = upsampled.narrow(axis, 0, length)
+        return upsampled
 
 
 def eager_attention_forward(

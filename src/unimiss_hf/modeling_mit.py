@@ -25,6 +25,7 @@ from .layers_mit import (
     MiTPatchEmbedding,
     MiTPositionEmbedding,
     MiTStage,
+    MiTUpsampling,
     StageShape,
     to_feature_map,
 )
@@ -110,8 +111,7 @@ class MiTDecoderStage(MiTStage):
         skip_index = len(config.hidden_sizes) - 2 - index
         native_grids = (config.native_grids(2)[skip_index], config.native_grids(3)[skip_index])
         super().__init__(config, shape, drop_path_rates, native_grids)
-        self.upsampling_2d = nn.ConvTranspose2d(previous_width, width, 2, stride=2)
-        self.upsampling_3d = nn.ConvTranspose3d(previous_width, width, 2, stride=2)
+        self.upsampling = MiTUpsampling(previous_width, width)
         self.class_token_projection = nn.Linear(previous_width, width)
 
     def forward(
@@ -122,12 +122,7 @@ class MiTDecoderStage(MiTStage):
         class_token_only: bool,
     ) -> tuple[torch.Tensor, list[torch.Tensor | None]]:
         """Return the tokens with the class token first, and the attentions."""
-        upsampling = self.upsampling_2d if feature_map.ndim == 4 else self.upsampling_3d
-        upsampled = upsampling(feature_map)
-        # Halving rounds odd lengths up, so doubling overshoots them by one.
-        for axis in range(2, skip.ndim):
-            if upsampled.shape[axis] != skip.shape[axis]:
-                upsampled = upsampled.narrow(axis, 0, skip.shape[axis])
+        upsampled = self.upsampling(feature_map, tuple(skip.shape[2:]))
         return self.run_layers(
             upsampled + skip, self.class_token_projection(class_token), class_token_only
         )

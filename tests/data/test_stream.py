@@ -66,7 +66,7 @@ def assert_same(left: list[dict], right: list[dict]) -> None:
     for one, other in zip(left, right, strict=True):
         assert one.keys() == other.keys()
         assert one["name"] == other["name"]
-        for key in ("image", "extent", "seed", "bad_records"):
+        for key in ("image", "extent", "seed", "bad_records", "reader"):
             assert torch.equal(one[key], other[key]), key
 
 
@@ -320,7 +320,7 @@ def failure(loader) -> Exception:
 def assert_same_batches(left, right) -> None:
     assert [batch["name"] for batch in left] == [batch["name"] for batch in right]
     for one, other in zip(left, right, strict=True):
-        for key in ("image", "extent", "seed", "bad_records"):
+        for key in ("image", "extent", "seed", "bad_records", "reader"):
             assert torch.equal(one[key], other[key]), key
 
 

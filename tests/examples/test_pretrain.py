@@ -44,9 +44,15 @@ def test_mistakes_are_told_in_a_sentence(tmp_path, arguments, told):
     assert "Traceback" not in result.stderr
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=["SIGTERM", "SIGINT"])
-def test_a_launched_run_stops_on_a_signal_and_is_continued_by_the_same_command(settings, number):
-    run = settings(max_steps=60, checkpoint_every=1000)
+@pytest.mark.parametrize(
+    ("number", "num_workers"),
+    [(signal.SIGTERM, 2), (signal.SIGINT, 0)],
+    ids=["SIGTERM", "SIGINT"],
+)
+def test_a_launched_run_stops_on_a_signal_and_is_continued_by_the_same_command(
+    settings, number, num_workers
+):
+    run = settings(max_steps=60, checkpoint_every=1000, num_workers=num_workers)
     command = [*LAUNCH, str(ROOT / "examples" / "pretrain.py"), *options_of(run)]
     environment = {**os.environ, "ACCELERATE_USE_CPU": "true"}
     log = Path(run.output) / "log.jsonl"
@@ -71,3 +77,19 @@ def test_a_launched_run_stops_on_a_signal_and_is_continued_by_the_same_command(s
     )
     assert "Finished 60 steps." in again.stdout
     assert log.read_text().count("\n") == 60
+
+
+def test_the_script_itself_exits_with_0_when_it_is_asked_to_stop(settings):
+    run = settings(max_steps=500, checkpoint_every=1000)
+    command = [sys.executable, str(ROOT / "examples" / "pretrain.py"), *options_of(run)]
+    environment = {**os.environ, "ACCELERATE_USE_CPU": "true"}
+    log = Path(run.output) / "log.jsonl"
+    with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) as process:
+        for _ in range(1200):
+            if log.exists() and log.read_text().count("\n") >= 1:
+                break
+            time.sleep(0.05)
+        process.terminate()
+        printed, _ = process.communicate(timeout=60)
+    assert process.returncode == 0
+    assert "Run the same command again to continue." in printed

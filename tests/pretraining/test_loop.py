@@ -10,11 +10,15 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
+from accelerate import Accelerator
+from accelerate.state import AcceleratorState
 from safetensors.torch import load_file
 from transformers import AutoImageProcessor, AutoModel
 
 from unimiss_hf import MiTImageProcessor, MiTModel
+from unimiss_hf.data.stream import TooManyBadRecordsError
 from unimiss_hf.pretraining import NonFiniteLossError, Pretrainer
+from unimiss_hf.training.checkpoints import CheckpointStore
 from unimiss_hf.training.run_log import RunLog
 
 
@@ -151,7 +155,7 @@ def test_a_run_without_an_intact_checkpoint_is_not_begun_anew(settings):
 
 
 def test_a_loss_that_is_no_number_stops_the_run_with_a_saved_state(settings, volumes):
-    with pytest.raises(NonFiniteLossError, match=r"The loss is nan at step \d+ \(2d\).*\.png"):
+    with pytest.raises(NonFiniteLossError, match=r"The loss is nan\. At step \d+ \(2d\).*\.png"):
         Pretrainer(settings(base_learning_rate=1e30, gradient_clip=None)).run()
     output = Path(settings().output)
     saved = weights_of(output)
@@ -162,6 +166,62 @@ def test_a_loss_that_is_no_number_stops_the_run_with_a_saved_state(settings, vol
         (next((output / "checkpoints").iterdir()) / "training_state" / "run.json").read_text()
     )["step"]
     assert step == len(lines)
+
+
+def test_a_gradient_that_is_no_number_moves_nothing(settings):
+    pretrainer = Pretrainer(settings())
+    parameter = pretrainer.state.student.projection_head.mlp[0].weight
+    parameter.register_hook(lambda gradient: gradient * math.nan)
+    before = {name: p.clone() for name, p in pretrainer.state.student.named_parameters()}
+    with pytest.raises(NonFiniteLossError, match=r"A gradient is not finite\. At step 0"):
+        pretrainer.run()
+    for name, now in pretrainer.state.student.named_parameters():
+        assert torch.equal(now, before[name]), name
+    assert (Path(settings().output) / "checkpoints" / "step-00000000").is_dir()
+
+
+def test_weights_that_are_no_numbers_are_not_saved(settings):
+    pretrainer = Pretrainer(settings())
+    with torch.no_grad():
+        pretrainer.state.student.projection_head.mlp[0].weight.fill_(math.inf)
+    with pytest.raises(NonFiniteLossError, match="weights are not finite either"):
+        pretrainer.run()
+    assert CheckpointStore(Path(settings().output) / "checkpoints").steps() == []
+
+
+def test_lines_of_a_run_that_died_before_its_first_checkpoint_are_dropped(settings):
+    log = RunLog(Path(settings().output) / "log.jsonl")
+    log.write({"step": 0, "loss": 1.0})
+    log.close()
+    result = Pretrainer(settings(max_steps=2)).run()
+    assert [line["step"] for line in log_of(result.output)] == [0, 1]
+
+
+def test_two_runs_do_not_write_into_one_folder(settings, monkeypatch):
+    monkeypatch.setattr("unimiss_hf.pretraining.loop._LOCK_SECONDS", 0.1)
+    first = Pretrainer(settings(max_steps=2))
+    with pytest.raises(OSError, match="Another run is writing into"):
+        Pretrainer(settings(max_steps=2))
+    first.run()
+    assert Pretrainer(settings(max_steps=2)).state.step == 2
+
+
+def test_readers_in_processes_of_their_own_give_the_same_run(settings, tmp_path):
+    expected = Pretrainer(settings(max_steps=6, output=str(tmp_path / "alone"))).run()
+    result = Pretrainer(settings(max_steps=6, num_workers=1)).run()
+    assert [line["loss"] for line in log_of(result.output)] == [
+        line["loss"] for line in log_of(expected.output)
+    ]
+
+
+def test_accelerates_own_accumulation_is_refused(settings):
+    with pytest.raises(ValueError, match="Leave that at 1, and give --accumulation_2d"):
+        Pretrainer(settings(), Accelerator(gradient_accumulation_steps=4))
+
+
+def test_a_tracker_that_is_not_there_is_told(settings):
+    with pytest.raises(ValueError, match=r"trackers \['mlflow'\] are not installed"):
+        Pretrainer(settings(report_to=["mlflow"]))
 
 
 def test_unreadable_files_are_skipped_named_and_counted(settings, volumes, caplog):
@@ -175,7 +235,7 @@ def test_unreadable_files_are_skipped_named_and_counted(settings, volumes, caplo
 def test_too_many_unreadable_files_end_the_run(settings, images):
     for index in range(8):
         (images / f"broken{index}.png").write_bytes(b"not an image")
-    with pytest.raises(RuntimeError, match=r"8 of the 16 .*max_bad_fraction=0\.05"):
+    with pytest.raises(TooManyBadRecordsError, match=r"8 of the 16 .*max_bad_fraction=0\.05"):
         Pretrainer(settings(dataset_3d=[])).run()
 
 
@@ -211,9 +271,6 @@ def test_cheaper_memory_gives_the_same_losses(settings, tmp_path, changes):
 
 
 def test_bfloat16_trains(settings):
-    from accelerate import Accelerator
-    from accelerate.state import AcceleratorState
-
     AcceleratorState._reset_state(reset_partial_state=True)
     try:
         result = Pretrainer(settings(max_steps=6), Accelerator(mixed_precision="bf16")).run()

@@ -32,8 +32,32 @@ def test_numbers_may_be_written_as_text_in_yaml(tmp_path):
     assert (settings.base_learning_rate, settings.weight_decay) == (8e-4, 1.0)
 
 
-def test_max_steps_takes_the_place_of_epochs():
+def test_epochs_and_max_steps_take_each_others_place(recipe):
+    assert PretrainingSettings().epochs == 200
     assert PretrainingSettings(max_steps=10).epochs is None
+    config = recipe(epochs=3)
+    assert parse_settings(["--config", config, "--max_steps", "7"]).epochs is None
+    config = recipe(max_steps=3)
+    settings = parse_settings(["--config", config, "--epochs=7"])
+    assert (settings.epochs, settings.max_steps) == (7, None)
+    with pytest.raises(ValueError, match="Give either epochs or max_steps"):
+        PretrainingSettings(epochs=3, max_steps=3)
+
+
+def test_a_stream_of_unknown_length_needs_the_length_of_an_epoch():
+    settings = PretrainingSettings(dataset_2d=["a"], dataset_3d=["b"], steps_per_epoch_3d=5)
+    with pytest.raises(ValueError, match="Give steps_per_epoch_2d"):
+        settings.plan({"2d": None, "3d": None}, 1)
+    plan = settings.plan({"2d": 24 * 7 + 3, "3d": None}, 1)
+    assert plan.remaining(0) == {"2d": 100 * 7, "3d": 100 * 5}
+
+
+def test_the_papers_schedule_at_eight_processes():
+    settings = PretrainingSettings(dataset_2d=["a"])
+    plan = settings.plan({"2d": 112_120}, 8)
+    assert plan.total_steps == 200 * (112_120 // 192)
+    peak = max(settings.schedules(plan, 8).at(step).learning_rate for step in range(5840, 5850))
+    assert peak == pytest.approx(8e-4 * 192 / 256)
 
 
 def test_settings_of_views_are_given_as_json_or_mapping():

@@ -15,7 +15,7 @@ import torch
 from PIL import Image
 from torch.nn import functional
 
-from unimiss_hf.image_reading_mit import read_radiograph, read_volume
+from ..image_reading_mit import read_radiograph, read_volume
 
 Dimension = Literal["2d", "3d"]
 

@@ -2,6 +2,7 @@
 
 import hashlib
 import logging
+import signal
 import struct
 import warnings
 from collections import deque
@@ -17,6 +18,8 @@ from torch.utils.data import IterableDataset, get_worker_info
 from torchdata.stateful_dataloader import StatefulDataLoader
 
 from .reading import (
+    HU_SCALE,
+    LOWEST_HU,
     BadSampleError,
     Dimension,
     SampleCache,
@@ -31,7 +34,7 @@ logger = logging.getLogger(__name__)
 
 _WINDOWS = {"2d": (512, 512), "3d": (24, 172, 172)}
 _SMALLEST = {"2d": (1, 1), "3d": (16, 96, 96)}
-_PADDING = {"2d": 0.0, "3d": -1.0}  # black; air, which is -1024 HU
+_AIR = LOWEST_HU / HU_SCALE
 
 # A share of bad records says little before so many have been seen.
 _RECORDS_TO_JUDGE = 20
@@ -106,6 +109,10 @@ class StreamSettings:
             raise ValueError(f"max_bad_fraction must be in [0, 1]; got {self.max_bad_fraction}.")
 
 
+class TooManyBadRecordsError(RuntimeError):
+    """More records cannot be read than a run may pass over."""
+
+
 @dataclass
 class _Progress:
     """Where a reader stands; with the settings, it says all that is to come."""
@@ -141,10 +148,10 @@ class SampleStream(IterableDataset):
     fewer records begins its next epoch earlier.
 
     A sample is `{"image": float32 (1, *window), "extent": int64 (number of axes,), "seed": int64
-    (), "name": str, "bad_records": int64 ()}`. The image is valid in `[0:extent]` of each axis. The
-    seed depends on the run's seed, the dimension, the epoch, the record's place in the source, and
-    the number of the crop, not on processes, workers and batches. `bad_records` counts the
-    unreadable records that this reader has skipped so far.
+    (), "name": str, "bad_records": int64 (), "reader": int64 ()}`. The image is valid in
+    `[0:extent]` of each axis. The seed depends on the run's seed, the dimension, the epoch, the
+    record's place in the source, and the number of the crop, not on processes, workers and batches.
+    `bad_records` counts the unreadable records that this reader has skipped so far.
 
     The state holds plain numbers. A stream that loads it continues with the samples that would
     have come next, bit for bit; blocks are read again from their beginning, undecoded.
@@ -230,8 +237,8 @@ class SampleStream(IterableDataset):
         """Continue from the stream's present place, without end.
 
         Raises:
-            RuntimeError: if more than `max_bad_fraction` of the records, or all records of an
-                epoch, are unreadable.
+            TooManyBadRecordsError: if more than `max_bad_fraction` of the records, or all records
+                of an epoch, are unreadable.
             ValueError: if this reader gets no records.
         """
         progress = self._progress
@@ -333,8 +340,7 @@ class SampleStream(IterableDataset):
         place = (self._progress.epoch, item.shard, item.index, crop)
         seed = _seed(self.settings.seed, self.dimension, "sample", *place)
         if self.dimension == "3d":
-            padding = _PADDING[self.dimension]
-            image, extent = cut_window(array, self.window, self.minimum, seed, padding)
+            image, extent = cut_window(array, self.window, self.minimum, seed, _AIR)
         else:
             image, extent = fit_window(array, self.window)
         return {
@@ -343,6 +349,7 @@ class SampleStream(IterableDataset):
             "seed": torch.tensor(seed, dtype=torch.int64),
             "name": record_name(item.record),
             "bad_records": torch.tensor(self._progress.records_bad, dtype=torch.int64),
+            "reader": torch.tensor(self._reader()[0], dtype=torch.int64),
         }
 
     def _count_bad(self, name: str, error: BadSampleError) -> None:
@@ -367,11 +374,13 @@ class SampleStream(IterableDataset):
                 f"({self.world_size} processes x {readers // self.world_size} workers), as it has "
                 f"fewer records than readers, or empty shards. Lower the number of workers."
             )
-        if bad == read or bad > self.settings.max_bad_fraction * read:
+        # A reader that shares few records with others cannot tell the share of all.
+        enough = read >= _RECORDS_TO_JUDGE or self._reader()[1] == 1
+        if bad == read or (enough and bad > self.settings.max_bad_fraction * read):
             self._give_up(bad, read, f"records of epoch {progress.epoch}")
 
     def _give_up(self, bad: int, read: int, which: str) -> None:
-        raise RuntimeError(
+        raise TooManyBadRecordsError(
             f"{self.source.name}: {bad} of the {read} {which} cannot be read, more than "
             f"max_bad_fraction={self.settings.max_bad_fraction} allows (or all). The last ones: "
             f"{'; '.join(self._last_bad) or 'before this run was resumed'}. Mend or remove the "
@@ -431,7 +440,7 @@ def make_loader(stream: SampleStream, batch_size: int, num_workers: int = 0) -> 
 
     Returns:
         A loader of `{"image": (batch, 1, *window), "extent": (batch, number of axes), "seed":
-        (batch,), "name": list of str, "bad_records": (batch,)}`.
+        (batch,), "name": list of str, "bad_records": (batch,), "reader": (batch,)}`.
 
     Raises:
         ValueError: if there are fewer records than workers in all processes.
@@ -447,13 +456,22 @@ def make_loader(stream: SampleStream, batch_size: int, num_workers: int = 0) -> 
             collate_fn=_collate,
             pin_memory=torch.cuda.is_available(),
             persistent_workers=num_workers > 0,
+            worker_init_fn=_ignore_signals,
+            # a generator of its own, so that reading leaves the run's random state alone
+            generator=torch.Generator().manual_seed(stream.settings.seed),
         )
+
+
+def _ignore_signals(worker: int) -> None:
+    """Leave signals that reach the whole group to the process that trains, which saves first."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
 
 
 def _collate(samples: list[dict[str, Any]]) -> dict[str, Any]:
     batch: dict[str, Any] = {
         key: torch.stack([sample[key] for sample in samples])
-        for key in ("image", "extent", "seed", "bad_records")
+        for key in ("image", "extent", "seed", "bad_records", "reader")
     }
     return {**batch, "name": [sample["name"] for sample in samples]}
 

@@ -15,7 +15,15 @@ from einops import rearrange, reduce
 from torch.nn import functional
 
 from ..modeling_mit import MiTForPreTraining
-from .objective import IMAGE, SLICES, VOLUME, SelfDistillationObjective, Views, term_name
+from .objective import (
+    IMAGE,
+    SLICES,
+    VOLUME,
+    SelfDistillationObjective,
+    Targets,
+    Views,
+    term_name,
+)
 
 
 @dataclass(frozen=True)
@@ -119,7 +127,7 @@ class SelfDistillation:
         targets, mean_bottlenecks = self._run_teacher(dimension, outputs, views)
         losses = dict.fromkeys(targets.probabilities, 0.0)
 
-        # The norm of the prototypes is taken once a step, and its backward pass once.
+        # The norm of the prototypes is taken once a batch, and its backward pass once.
         prototypes = self.student.projection_head.prototypes.normalized_weight()
         leaf = prototypes.detach().requires_grad_(not prototypes_frozen)
         batch_size = views[0].shape[0]
@@ -145,7 +153,9 @@ class SelfDistillation:
         )
 
     @torch.no_grad()
-    def _run_teacher(self, dimension: str, outputs: tuple[str, ...], views: Views):
+    def _run_teacher(
+        self, dimension: str, outputs: tuple[str, ...], views: Views
+    ) -> tuple[Targets, dict[str, torch.Tensor]]:
         prototypes = self.teacher.projection_head.prototypes.normalized_weight()
         teacher_logits, mean_bottlenecks = {}, {}
         for output in outputs:

@@ -1,6 +1,7 @@
 """Batches of views of one dimension, from a data set to the training device."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 
@@ -20,7 +21,7 @@ class Batch:
     Args:
         views: `(batch, 1, height, width)` or `(batch, 1, depth, height, width)`, twice.
         names: Where each sample was read from.
-        bad_records: Records that could not be read so far, by the reader of this batch.
+        bad_records: Records that could not be read so far, by all readers of this process.
     """
 
     views: tuple[torch.Tensor, torch.Tensor]
@@ -96,28 +97,34 @@ class Feed:
             stream, settings.of("batch_size", dimension), settings.num_workers
         )
         self._batches = None
+        self._bad_records: dict[int, int] = {}
 
     def next_batch(self) -> Batch:
         """Read the next samples and make their views.
 
         Raises:
-            RuntimeError: If too many records are bad.
+            TooManyBadRecordsError: If too many records are bad.
         """
         if self._batches is None:
             self._batches = iter(self._loader)
         samples = next(self._batches)
-        images, extents, seeds = (
-            samples[name].to(self.device, non_blocking=True) for name in ("image", "extent", "seed")
-        )
-        with torch.no_grad():
-            views = self._make_views(images, extents, seeds, self._view_settings)
-        return Batch(views, samples["name"], int(samples["bad_records"].max()))
+        images = samples["image"].to(self.device, non_blocking=True)
+        views = self._make_views(images, samples["extent"], samples["seed"], self._view_settings)
+        for reader, count in zip(
+            samples["reader"].tolist(), samples["bad_records"].tolist(), strict=True
+        ):
+            self._bad_records[reader] = count
+        return Batch(views, samples["name"], sum(self._bad_records.values()))
 
-    def state_dict(self) -> dict:
+    def close(self) -> None:
+        """End the processes that read; no batch can be had any more."""
+        self._batches = self._loader = None
+
+    def state_dict(self) -> dict[str, Any]:
         """Return what a continuation needs to bring the same samples."""
         return self._loader.state_dict()
 
-    def load_state_dict(self, state: dict) -> None:
+    def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue from what [`state_dict`] returned; before the first batch."""
         self._loader.load_state_dict(state)
         self._batches = None

@@ -2,9 +2,10 @@
 
 from pathlib import Path
 
+import numpy as np
 import torch
 
-from ..data.reading import BadSampleError, read_record
+from ..data.reading import HU_SCALE, BadSampleError, read_record
 from ..modeling_mit import MiTForPreTraining, MiTModel
 from .curves import draw_curves
 from .feature_figure import draw_features, figure_inputs
@@ -39,16 +40,16 @@ def draw_figures(settings: PretrainingSettings) -> list[Path]:
     ]
     if settings.dimensions == ["2d", "3d"]:
         volume, radiograph = (_first_readable(settings, name) for name in ("3d", "2d"))
-        # the same weights as the run began with
+        # the weights that a run from this seed begins with
         torch.manual_seed(settings.seed)
         untrained = MiTForPreTraining(pretrained.config).encoder
-        inputs = figure_inputs(volume[0] * 1024, radiograph)
+        inputs = figure_inputs(volume[0] * HU_SCALE, radiograph)
         models = {"random weights": untrained, "pretrained": pretrained}
         figures.append(draw_features(models, *inputs, output / "features.png"))
     return figures
 
 
-def _first_readable(settings: PretrainingSettings, dimension: str):
+def _first_readable(settings: PretrainingSettings, dimension: str) -> np.ndarray:
     for record in open_dataset(settings, dimension).records:
         try:
             return read_record(

@@ -1,6 +1,7 @@
 """The pretraining loop: phases, steps, log, checkpoints."""
 
 import logging
+import math
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,8 +9,10 @@ from pathlib import Path
 import torch
 import yaml
 from accelerate import Accelerator
-from accelerate.utils import set_seed
+from accelerate.utils import DistributedType, broadcast_object_list, gather_object, set_seed
+from filelock import FileLock, Timeout
 
+from ..data.stream import TooManyBadRecordsError
 from ..modeling_mit import MiTForPreTraining
 from ..training.checkpoints import CheckpointStore
 from ..training.gradients import average_gradients_
@@ -20,17 +23,19 @@ from .distillation import SelfDistillation, StepReport, make_teacher
 from .feed import Batch, Feed, open_dataset
 from .monitoring import CollapseMonitor
 from .objective import SelfDistillationObjective
-from .plan import Phase, Plan
-from .schedules import Hyperparameters, Schedules
+from .schedules import Hyperparameters
 from .settings import PretrainingSettings
 from .state import TrainingState, publish
-from .update import StudentUpdate, make_optimizer
+from .update import NonFiniteGradientError, StudentUpdate, make_optimizer
 
 logger = logging.getLogger(__name__)
 
+# How long a run that was just stopped may take to save before another begins.
+_LOCK_SECONDS = 30
+
 
 class NonFiniteLossError(RuntimeError):
-    """The loss is not a number any more; the state before the step has been saved."""
+    """The loss or a gradient is not a number; nothing has been updated with it."""
 
 
 @dataclass(frozen=True)
@@ -69,7 +74,8 @@ class Pretrainer:
     Raises:
         ValueError: If there is no data, if a data set's length is not known and not given, or if
             the output folder holds another run.
-        OSError: If a data set cannot be found, or the output folder cannot be written.
+        OSError: If a data set cannot be found, the output folder cannot be written, or another run
+            is writing into it.
     """
 
     def __init__(self, settings: PretrainingSettings, accelerator: Accelerator | None = None):
@@ -79,6 +85,7 @@ class Pretrainer:
         self.accelerator = accelerator or Accelerator(
             log_with=settings.report_to or None, project_dir=str(self.output)
         )
+        _check_accelerator(self.accelerator, settings)
         # Data first: nothing is built for a run that has none.
         if not settings.dimensions:
             raise ValueError(
@@ -87,8 +94,8 @@ class Pretrainer:
             )
         sources = {name: open_dataset(settings, name) for name in settings.dimensions}
         samples = {name: source.num_samples for name, source in sources.items()}
-        self.plan = make_plan(settings, samples, self.accelerator.num_processes)
-        self.schedules = make_schedules(settings, self.plan, self.accelerator.num_processes)
+        self.plan = settings.plan(samples, self.accelerator.num_processes)
+        self.schedules = settings.schedules(self.plan, self.accelerator.num_processes)
         self.checkpoints = CheckpointStore(self.output / "checkpoints", settings.max_checkpoints)
         self.log = RunLog(self.output / "log.jsonl")
         feeds = {
@@ -103,22 +110,40 @@ class Pretrainer:
             for name, source in sources.items()
         }
         self.state = self._build(feeds)
-        self._resume()
+        self._saved_at: int | None = None
+        self._lock = FileLock(self.output / ".lock")
+        self._claim()
+        try:
+            self._resume()
+        except BaseException:
+            self._lock.release()
+            raise
 
     def run(self) -> RunResult:
         """Train until the plan is done or a signal asks to stop; save in either case.
 
         Raises:
-            NonFiniteLossError: If the loss is not finite. The state before that step is saved.
-            RuntimeError: If too many records of a data set are bad.
+            NonFiniteLossError: If the loss or a gradient is not finite. The state before that step
+                is saved.
+            TooManyBadRecordsError: If too many records of a data set are bad. The state before that
+                step is saved.
         """
+        try:
+            return self._run()
+        finally:
+            for feed in self.state.feeds.values():
+                feed.close()
+            self.accelerator.end_training()
+            self._lock.release()
+
+    def _run(self) -> RunResult:
         state, accelerator = self.state, self.accelerator
         if accelerator.is_main_process:
             (self.output / "settings.yaml").write_text(
-                yaml.safe_dump(self.settings.to_dict(), sort_keys=False)
+                yaml.safe_dump(self.settings.to_dict(), sort_keys=False), encoding="utf-8"
             )
         accelerator.init_trackers("unimiss", config=_flat(self.settings))
-        saved_at = state.step
+        self._saved_at = state.step
         with (
             StopRequest(announce=accelerator.is_main_process) as stop,
             Progress(
@@ -133,14 +158,11 @@ class Pretrainer:
                 self._step(progress)
                 if state.step % self.settings.checkpoint_every == 0:
                     self._save()
-                    saved_at = state.step
                 stopped = self._agreed(stop.requested)
-            if saved_at != state.step:
-                self._save()
+            self._save()
             result = RunResult(self.output, state.step, self.plan.total_steps)
             if result.finished and accelerator.is_main_process:
                 publish(state.teacher, self.settings, result.model)
-        accelerator.end_training()
         return result
 
     # ------------------------------------------------------------------------------- building
@@ -150,7 +172,9 @@ class Pretrainer:
         set_seed(settings.seed)
         if settings.initial_checkpoint:
             student = MiTForPreTraining.from_pretrained(
-                settings.initial_checkpoint, attn_implementation=settings.attn_implementation
+                settings.initial_checkpoint,
+                attn_implementation=settings.attn_implementation,
+                dtype=torch.float32,
             )
         else:
             student = MiTForPreTraining._from_config(
@@ -177,31 +201,59 @@ class Pretrainer:
             samples_per_backward=settings.samples_per_backward,
         )
         self._update = StudentUpdate(
-            student, teacher, optimizer, settings.gradient_clip, self._finish_gradients
+            student,
+            teacher,
+            optimizer,
+            settings.gradient_clip,
+            self._finish_gradients,
+            passes_over_non_finite=accelerator.scaler is not None,
         )
+        # From here on, what is random in training differs between processes.
+        set_seed(settings.seed, device_specific=True)
         monitor = CollapseMonitor(student.config.num_prototypes)
         return TrainingState(
             settings, accelerator, student, teacher, objective, optimizer, monitor, feeds
         )
 
+    def _claim(self) -> None:
+        """Make sure that no other run writes into the folder."""
+        if self.accelerator.is_main_process:
+            try:
+                self._lock.acquire(timeout=_LOCK_SECONDS)
+            except Timeout as error:
+                raise OSError(
+                    f"Another run is writing into {self.output}; one that was just stopped may "
+                    "still be saving. Wait for it, or give another --output."
+                ) from error
+
     def _resume(self) -> None:
-        latest = self.checkpoints.latest()
+        # One process chooses for all: they may not see the same files.
+        chosen = [self.checkpoints.latest() if self.accelerator.is_main_process else None]
+        broadcast_object_list(chosen)
+        latest = chosen[0]
         if latest is None:
             if self.checkpoints.steps():
                 raise ValueError(
                     f"No checkpoint in {self.checkpoints.folder} is intact. Restore one, or give "
                     "another --output to start a new run."
                 )
-            return
-        if self.settings.resume == "never":
+        elif self.settings.resume == "never":
             raise ValueError(
                 f"{self.output} already holds a run, up to {latest.name}, and resume is 'never'. "
                 "Give another --output, or --resume auto to continue it."
             )
-        self.state.load(latest)
+        else:
+            if not latest.is_dir():
+                raise FileNotFoundError(
+                    f"Process {self.accelerator.process_index} does not see {latest}, which the "
+                    "main process does. All processes need the same output folder."
+                )
+            self.state.load(latest)
         if self.accelerator.is_main_process:
+            # Lines of steps that are taken again would be there twice.
             self.log.truncate_after(self.state.step - 1)
-            logger.info("Continuing %s at step %d.", self.output, self.state.step)
+            if latest is not None:
+                logger.info("Continuing %s at step %d.", self.output, self.state.step)
 
     # ------------------------------------------------------------------------------- one step
 
@@ -211,13 +263,21 @@ class Pretrainer:
         position = self.plan.position(state.step)
         dimension = position.dimension
         hyperparameters = self.schedules.at(state.step)
+        centre = state.objective.centre.clone()
         batches, values = self._accumulate(dimension, hyperparameters)
-        norms = self._update(
-            hyperparameters.learning_rate,
-            hyperparameters.weight_decay,
-            hyperparameters.teacher_momentum,
-            hyperparameters.prototypes_frozen,
-        )
+        try:
+            if not math.isfinite(values["loss"]):
+                raise NonFiniteLossError(f"The loss is {values['loss']}.")
+            norms = self._update(
+                hyperparameters.learning_rate,
+                hyperparameters.weight_decay,
+                hyperparameters.teacher_momentum,
+                hyperparameters.prototypes_frozen,
+            )
+        except (NonFiniteLossError, NonFiniteGradientError) as error:
+            state.objective.centre.copy_(centre)
+            state.optimizer.zero_grad()
+            raise NonFiniteLossError(self._explain(error, batches, hyperparameters)) from error
         samples = sum(len(batch) for batch in batches) * self.accelerator.num_processes
         seconds = time.perf_counter() - start
         entropies = _with_prefix(values, "entropy/")
@@ -236,7 +296,6 @@ class Pretrainer:
             "gradient_norm": norms.norm().item(),
             "samples": samples,
             "seconds": round(seconds, 4),
-            "bad_records": max(batch.bad_records for batch in batches),
         }
         if state.step % self.settings.log_every == 0:
             if self.accelerator.is_main_process:
@@ -256,12 +315,10 @@ class Pretrainer:
         self, dimension: str, hyperparameters: Hyperparameters
     ) -> tuple[list[Batch], dict[str, float]]:
         """Run the batches of one optimiser step forward and backward."""
-        state = self.state
         accumulation = self.settings.of("accumulation", dimension)
-        centre = state.objective.centre.clone()
         batches, reports = [], []
         for _ in range(accumulation):
-            batch = state.feeds[dimension].next_batch()
+            batch = self._next_batch(dimension)
             # Gradients are averaged over processes once, when all of them are there.
             with self.accelerator.no_sync(self._wrapped):
                 report = self._distillation.accumulate(
@@ -269,24 +326,45 @@ class Pretrainer:
                 )
             batches.append(batch)
             reports.append(report)
-        values = self._reduce(reports)
-        if not torch.isfinite(torch.tensor(values["loss"])):
-            state.objective.centre.copy_(centre)
-            state.optimizer.zero_grad()
-            self._save()
-            names = sorted({name for batch in batches for name in batch.names})
-            raise NonFiniteLossError(
-                f"The loss is {values['loss']} at step {state.step} ({dimension}), with a learning "
-                f"rate of {hyperparameters.learning_rate:.3g}. The state before this step is saved "
-                f"in {self.checkpoints.folder}; running again goes on behind this batch, which was "
-                f"read from {', '.join(names)}. Look at these files, or lower "
-                "base_learning_rate, or use bf16 instead of fp16."
-            )
-        return batches, values
+        return batches, self._reduce(reports, batches[-1].bad_records)
 
-    def _reduce(self, reports: list[StepReport]) -> dict[str, float]:
+    def _next_batch(self, dimension: str) -> Batch:
+        try:
+            return self.state.feeds[dimension].next_batch()
+        except TooManyBadRecordsError:
+            # Other processes may still be training, so only a run of one can save here.
+            if self.accelerator.num_processes == 1:
+                self._save()
+            raise
+
+    def _explain(
+        self, error: Exception, batches: list[Batch], hyperparameters: Hyperparameters
+    ) -> str:
+        """Save the state before a step that went wrong, and say what to do."""
+        state = self.state
+        names = gather_object(sorted({name for batch in batches for name in batch.names}))
+        if state.is_finite():
+            self._save()
+            advice = (
+                f"The state before this step is saved in {self.checkpoints.folder}; running again "
+                "goes on behind this batch"
+            )
+        else:
+            advice = (
+                "The weights are not finite either, so they are not saved; running again goes on "
+                f"from the newest checkpoint in {self.checkpoints.folder}"
+            )
+        return (
+            f"{error} At step {state.step} ({self.plan.position(state.step).dimension}), with a "
+            f"learning rate of {hyperparameters.learning_rate:.3g}. {advice}. It was read from "
+            f"{', '.join(names)}: look at these files, lower base_learning_rate, or use bf16 "
+            "instead of fp16."
+        )
+
+    def _reduce(self, reports: list[StepReport], bad_records: int) -> dict[str, float]:
         """Average losses and signs over batches and processes, with one exchange."""
-        scalars = {}
+        device = self.accelerator.device
+        scalars = {"bad_records": torch.tensor(float(bad_records), device=device)}
         for name in reports[0].losses:
             scalars[f"loss/{name}"] = torch.stack([r.losses[name] for r in reports]).mean()
             scalars[f"entropy/{name}"] = torch.stack([r.entropies[name] for r in reports]).mean()
@@ -297,6 +375,7 @@ class Pretrainer:
         flat = torch.cat([torch.stack(list(scalars.values())).float(), *means.values()])
         flat = self._mean(flat.float()).cpu()
         values = dict(zip(scalars, flat[: len(scalars)].tolist(), strict=True))
+        values["bad_records"] = round(values["bad_records"] * self.accelerator.num_processes)
         loss = sum(value for name, value in values.items() if name.startswith("loss/"))
         pieces = flat[len(scalars) :].chunk(len(means))
         spreads = {
@@ -325,64 +404,36 @@ class Pretrainer:
         return self.accelerator.reduce(flag, reduction="sum").item() > 0
 
     def _save(self) -> None:
+        if self._saved_at == self.state.step:
+            return
         processes = self.state.gather()
         if self.accelerator.is_main_process:
             self.checkpoints.save(
                 self.state.step, lambda folder: self.state.save(folder, processes)
             )
         self.accelerator.wait_for_everyone()
+        self._saved_at = self.state.step
 
 
-def make_plan(
-    settings: PretrainingSettings, samples: dict[str, int | None], world_size: int
-) -> Plan:
-    """Lay out the phases of a run.
-
-    Args:
-        settings: Settings of the run.
-        samples: How many records each dimension's data set has, or `None` where it is not known.
-        world_size: Number of processes.
-
-    Raises:
-        ValueError: If the length of an epoch is neither known nor given.
-    """
-    phases = []
-    for dimension in settings.dimensions:
-        steps = settings.of("steps_per_epoch", dimension)
-        if steps is None:
-            if samples[dimension] is None:
-                raise ValueError(
-                    f"dataset_{dimension} is a stream whose length is not known. Give "
-                    f"steps_per_epoch_{dimension}, the optimiser steps of an epoch."
-                )
-            per_record = settings.crops_per_volume if dimension == "3d" else 1
-            steps = (
-                samples[dimension] * per_record // _global_batch(settings, dimension, world_size)
-            )
-        phases.append(Phase(dimension, settings.of("epochs_per_phase", dimension), steps))
-    return Plan(phases, epochs=settings.epochs, max_steps=settings.max_steps)
-
-
-def make_schedules(settings: PretrainingSettings, plan: Plan, world_size: int) -> Schedules:
-    """Make the schedules of a run over its plan."""
-    return Schedules(
-        plan,
-        {name: _global_batch(settings, name, world_size) for name in settings.dimensions},
-        settings.base_learning_rate,
-        settings.final_learning_rate,
-        settings.warmup_epochs,
-        settings.weight_decay,
-        settings.final_weight_decay,
-        settings.teacher_momentum,
-        settings.final_teacher_momentum,
-        settings.frozen_prototype_epochs,
-    )
-
-
-def _global_batch(settings: PretrainingSettings, dimension: str, world_size: int) -> int:
-    return (
-        settings.of("batch_size", dimension) * settings.of("accumulation", dimension) * world_size
-    )
+def _check_accelerator(accelerator: Accelerator, settings: PretrainingSettings) -> None:
+    if accelerator.gradient_accumulation_steps != 1:
+        raise ValueError(
+            f"Accelerate is configured for {accelerator.gradient_accumulation_steps} gradient "
+            "accumulation steps. Leave that at 1, and give --accumulation_2d and "
+            "--accumulation_3d instead."
+        )
+    taken = (DistributedType.NO, DistributedType.MULTI_CPU, DistributedType.MULTI_GPU)
+    if accelerator.distributed_type not in taken:
+        raise ValueError(
+            f"Accelerate is configured for {accelerator.distributed_type}; pretraining runs on one "
+            "process or on several with data parallelism (DDP)."
+        )
+    missing = set(settings.report_to) - {str(tracker) for tracker in accelerator.log_with}
+    if missing:
+        raise ValueError(
+            f"The trackers {sorted(missing)} are not installed or not known. Install them, as with "
+            "pip install tensorboard, or leave them out of report_to."
+        )
 
 
 def _with_prefix(values: dict[str, float], prefix: str) -> dict[str, float]:

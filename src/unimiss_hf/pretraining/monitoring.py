@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Mapping
+from typing import Any
 
 import torch
 
@@ -36,6 +37,8 @@ class CollapseMonitor:
     def spread(self, output: str, mean_bottleneck: torch.Tensor) -> float:
         """Take in the mean bottleneck of a step, `(size,)`, and return the spread."""
         mean_bottleneck = mean_bottleneck.detach().double().cpu()
+        if not mean_bottleneck.isfinite().all():
+            return math.nan
         mean = self._means.get(output, mean_bottleneck)
         mean = self.momentum * mean + (1 - self.momentum) * mean_bottleneck
         self._means[output] = mean
@@ -81,11 +84,11 @@ class CollapseMonitor:
                 told.append(f"Sign of collapse for {streak} steps: {sentence}.")
         return told
 
-    def state_dict(self) -> dict:
+    def state_dict(self) -> dict[str, Any]:
         """Return what a continuation needs."""
         return {"means": dict(self._means), "streaks": dict(self._streaks)}
 
-    def load_state_dict(self, state: Mapping) -> None:
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Continue from what [`state_dict`] returned."""
         self._means = dict(state["means"])
         self._streaks = dict(state["streaks"])

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import sys
 import types
 import typing
 from dataclasses import dataclass, field
@@ -13,6 +14,8 @@ from transformers import HfArgumentParser
 
 from ..configuration_mit import MiTConfig
 from .objective import ObjectiveSettings
+from .plan import Phase, Plan
+from .schedules import Schedules
 from .view_settings import ImageViewSettings, VolumeViewSettings
 
 MODEL_SIZES = {"tiny": MiTConfig.tiny, "small": MiTConfig.small}
@@ -28,6 +31,9 @@ _CHANGEABLE = {
     "figures",
     "cache_gib",
     "max_bad_fraction",
+    # the same numbers from less memory
+    "samples_per_backward",
+    "gradient_checkpointing",
 }
 
 
@@ -56,8 +62,13 @@ class PretrainingSettings:
     model_size: str = _setting("small", "tiny or small")
     num_prototypes: int = _setting(65536, "number of prototypes K")
     drop_path_rate: float = _setting(0.0, "stochastic depth; the paper writes 0.1")
+    initializer_range: float = _setting(
+        0.02, "standard deviation of the linear layers' and embeddings' first weights"
+    )
     initial_checkpoint: str | None = _setting(
-        None, "folder or Hub name whose weights to start from, instead of random ones"
+        None,
+        "folder or Hub name whose weights to start from; its size and prototypes are kept, and "
+        "model_size, num_prototypes, drop_path_rate and initializer_range play no part",
     )
     attn_implementation: str = _setting("sdpa", "sdpa or eager")
     gradient_checkpointing: bool = _setting(False, "recompute blocks backward, to save memory")
@@ -77,7 +88,7 @@ class PretrainingSettings:
         None, "spacing in mm of the volumes' files, when their headers do not tell the truth"
     )
     crops_per_volume: int = _setting(1, "samples taken from a volume each time it is read")
-    shuffle_buffer: int = _setting(1000, "records that are shuffled together")
+    shuffle_buffer: int = _setting(10_000, "records that are shuffled together")
     max_bad_fraction: float = _setting(0.05, "share of unreadable records that ends the run")
     num_workers: int = _setting(0, "processes that read data, per dimension and process")
     cache_gib: float = _setting(1.0, "decoded files kept in memory per reader, GiB")
@@ -91,7 +102,9 @@ class PretrainingSettings:
     views_3d: dict | str | None = _setting(None, "other settings of 3D views, as JSON")
 
     # order
-    epochs: int | None = _setting(200, "epochs, of both dimensions together")
+    epochs: int | None = _setting(
+        None, "epochs, of both dimensions together; 200 if max_steps is not given"
+    )
     max_steps: int | None = _setting(None, "optimiser steps, instead of epochs")
     epochs_per_phase_2d: int = _setting(2, "epochs of 2D before 3D's turn")
     epochs_per_phase_3d: int = _setting(2, "epochs of 3D before 2D's turn")
@@ -137,8 +150,13 @@ class PretrainingSettings:
             if isinstance(getattr(self, name), str):
                 setattr(self, name, _mapping(name, getattr(self, name)))
         self._check_types()
-        if self.max_steps is not None:
-            self.epochs = None
+        if self.epochs is None and self.max_steps is None:
+            self.epochs = 200
+        if (self.epochs is None) == (self.max_steps is None):
+            raise ValueError(
+                f"Give either epochs or max_steps, got epochs={self.epochs} and "
+                f"max_steps={self.max_steps}."
+            )
         if self.model_size not in MODEL_SIZES:
             raise ValueError(
                 f"model_size is {self.model_size!r}; it must be one of {sorted(MODEL_SIZES)}."
@@ -198,7 +216,53 @@ class PretrainingSettings:
     def model_config(self) -> MiTConfig:
         """Return the configuration of a new model."""
         return MODEL_SIZES[self.model_size](
-            num_prototypes=self.num_prototypes, drop_path_rate=self.drop_path_rate
+            num_prototypes=self.num_prototypes,
+            drop_path_rate=self.drop_path_rate,
+            initializer_range=self.initializer_range,
+        )
+
+    def global_batch_size(self, dimension: str, world_size: int) -> int:
+        """Count the samples of an optimiser step over all processes."""
+        return self.of("batch_size", dimension) * self.of("accumulation", dimension) * world_size
+
+    def plan(self, samples: dict[str, int | None], world_size: int) -> Plan:
+        """Lay out the phases of the run.
+
+        Args:
+            samples: How many records each dimension's data set has; `None` where nobody knows.
+            world_size: Number of processes.
+
+        Raises:
+            ValueError: If the length of an epoch is neither known nor given.
+        """
+        phases = []
+        for dimension in self.dimensions:
+            steps = self.of("steps_per_epoch", dimension)
+            if steps is None:
+                if samples[dimension] is None:
+                    raise ValueError(
+                        f"dataset_{dimension} is a stream whose length is not known. Give "
+                        f"steps_per_epoch_{dimension}, the optimiser steps of an epoch."
+                    )
+                per_record = self.crops_per_volume if dimension == "3d" else 1
+                available = samples[dimension] * per_record
+                steps = available // self.global_batch_size(dimension, world_size)
+            phases.append(Phase(dimension, self.of("epochs_per_phase", dimension), steps))
+        return Plan(phases, epochs=self.epochs, max_steps=self.max_steps)
+
+    def schedules(self, plan: Plan, world_size: int) -> Schedules:
+        """Make the schedules of the run over its plan."""
+        return Schedules(
+            plan,
+            {name: self.global_batch_size(name, world_size) for name in self.dimensions},
+            self.base_learning_rate,
+            self.final_learning_rate,
+            self.warmup_epochs,
+            self.weight_decay,
+            self.final_weight_decay,
+            self.teacher_momentum,
+            self.final_teacher_momentum,
+            self.frozen_prototype_epochs,
         )
 
     def to_dict(self) -> dict[str, Any]:
@@ -208,10 +272,12 @@ class PretrainingSettings:
     def differences(self, other: dict[str, Any]) -> dict[str, tuple[Any, Any]]:
         """List what would make a continuation another run: `{name: (other's, ours)}`."""
         ours = self.to_dict()
+        defaults = PretrainingSettings().to_dict()
+        theirs = {name: other.get(name, defaults[name]) for name in ours}
         return {
-            name: (other.get(name), value)
+            name: (theirs[name], value)
             for name, value in ours.items()
-            if name not in _CHANGEABLE and other.get(name) != value
+            if name not in _CHANGEABLE and theirs[name] != value
         }
 
 
@@ -257,7 +323,12 @@ def parse_settings(arguments: list[str] | None = None) -> PretrainingSettings:
     recipe_parser.add_argument("--config")
     config, _ = recipe_parser.parse_known_args(arguments)
     if config.config:
-        parser.set_defaults(**read_recipe(config.config))
+        recipe = read_recipe(config.config)
+        # either takes the other's place
+        for given, replaced in (("--epochs", "max_steps"), ("--max_steps", "epochs")):
+            if any(word.split("=")[0] == given for word in arguments or sys.argv[1:]):
+                recipe.pop(replaced, None)
+        parser.set_defaults(**recipe)
     namespace = parser.parse_args(arguments)
     del namespace.config
     return PretrainingSettings(**vars(namespace))
@@ -274,7 +345,7 @@ def read_recipe(path: str | Path) -> dict[str, Any]:
     if not path.is_file():
         near = sorted(str(found) for found in path.parent.glob("*.yaml"))
         raise FileNotFoundError(f"There is no recipe {path}. Found there: {near or 'none'}.")
-    recipe = yaml.safe_load(path.read_text())
+    recipe = yaml.safe_load(path.read_text(encoding="utf-8"))
     if not isinstance(recipe, dict):
         raise ValueError(f"{path} holds {type(recipe).__name__}; a mapping of settings is needed.")
     known = [entry.name for entry in dataclasses.fields(PretrainingSettings)]

@@ -38,6 +38,14 @@ class TrainingState:
     feeds: dict[str, Feed]
     step: int = 0
 
+    def is_finite(self) -> bool:
+        """Whether every weight of student and teacher is a number."""
+        return all(
+            parameter.isfinite().all()
+            for model in (self.student, self.teacher)
+            for parameter in model.parameters()
+        )
+
     def gather(self) -> list[dict[str, Any]]:
         """Collect what differs between processes; every process must call it."""
         own = {
@@ -69,7 +77,11 @@ class TrainingState:
             },
             folder / "state.pt",
         )
-        description = {"step": self.step, "settings": self.settings.to_dict()}
+        description = {
+            "step": self.step,
+            "mixed_precision": self.accelerator.mixed_precision,
+            "settings": self.settings.to_dict(),
+        }
         (folder / "run.json").write_text(json.dumps(description, indent=2) + "\n")
 
     def load(self, folder: Path) -> None:
@@ -80,6 +92,9 @@ class TrainingState:
         """
         description = json.loads((folder / _FOLDER / "run.json").read_text())
         differences = self.settings.differences(description["settings"])
+        precisions = (description["mixed_precision"], self.accelerator.mixed_precision)
+        if precisions[0] != precisions[1]:
+            differences["mixed_precision"] = precisions
         if differences:
             listed = "; ".join(
                 f"{name} was {old!r} and is now {new!r}" for name, (old, new) in differences.items()

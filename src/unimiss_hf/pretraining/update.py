@@ -18,6 +18,10 @@ def make_optimizer(student: MiTForPreTraining) -> torch.optim.AdamW:
     return torch.optim.AdamW(parameter_groups(student, weight_decay=0.0), lr=0.0, fused=True)
 
 
+class NonFiniteGradientError(RuntimeError):
+    """A gradient is not a number; nothing has been updated with it."""
+
+
 class StudentUpdate:
     """Ends a step in the official order: clip, drop the prototypes' gradient, AdamW, teacher.
 
@@ -29,6 +33,8 @@ class StudentUpdate:
             gradients as they are.
         before_clipping: Called once the gradients are there: averages them over processes, undoes
             the scaling of mixed precision.
+        passes_over_non_finite: Whether the optimiser leaves out steps whose gradients are not
+            finite, as scaling for fp16 does.
     """
 
     def __init__(
@@ -38,12 +44,14 @@ class StudentUpdate:
         optimizer: torch.optim.Optimizer | None = None,
         gradient_clip: float | None = 0.3,
         before_clipping: Callable[[], None] = lambda: None,
+        passes_over_non_finite: bool = False,
     ):
         self.student = student
         self.teacher = teacher
         self.optimizer = optimizer or make_optimizer(student)
         self.gradient_clip = gradient_clip
         self.before_clipping = before_clipping
+        self.passes_over_non_finite = passes_over_non_finite
 
     def __call__(
         self,
@@ -59,9 +67,16 @@ class StudentUpdate:
 
         Returns:
             The norm of each gradient before clipping.
+
+        Raises:
+            NonFiniteGradientError: If a gradient is not finite, unless the optimiser passes over
+                such steps. Nothing has been moved then, and the gradients are cleared.
         """
         self.before_clipping()
         norms = clip_each_(self.student.parameters(), self.gradient_clip)
+        if not self.passes_over_non_finite and not norms.isfinite().all():
+            self.optimizer.zero_grad(set_to_none=True)
+            raise NonFiniteGradientError("A gradient is not finite.")
         if prototypes_frozen:
             self.student.projection_head.prototypes.weight.grad = None
         set_hyperparameters(self.optimizer, learning_rate, weight_decay)
