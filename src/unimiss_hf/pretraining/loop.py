@@ -143,7 +143,6 @@ class Pretrainer:
                 yaml.safe_dump(self.settings.to_dict(), sort_keys=False), encoding="utf-8"
             )
         accelerator.init_trackers("unimiss", config=_flat(self.settings))
-        self._saved_at = state.step
         with (
             StopRequest(announce=accelerator.is_main_process) as stop,
             Progress(
@@ -249,6 +248,7 @@ class Pretrainer:
                     "main process does. All processes need the same output folder."
                 )
             self.state.load(latest)
+            self._saved_at = self.state.step
         if self.accelerator.is_main_process:
             # Lines of steps that are taken again would be there twice.
             self.log.truncate_after(self.state.step - 1)
