@@ -17,7 +17,9 @@ from transformers.image_processing_utils import BaseImageProcessor
 from .image_reading_mit import (
     AIR_HU,
     AXES,
+    HU_SCALE,
     LUMINANCE,
+    MAX_HU,
     VOLUME_SUFFIXES,
     Spacing,
     interpolate_plane,
@@ -140,8 +142,8 @@ _DEFAULTS: dict[str, Any] = {
     "image_size": {"height": 224, "width": 224},
     "num_channels": 1,
     "spacing": (3.0, 1.0, 1.0),
-    "hu_range": (-1024.0, 3071.0),
-    "hu_divisor": 1024.0,
+    "hu_range": (AIR_HU, MAX_HU),
+    "hu_divisor": HU_SCALE,
     "volume_size": None,
 }
 # What transformers saves beside the settings.

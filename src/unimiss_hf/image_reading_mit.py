@@ -23,7 +23,10 @@ except ImportError:
     nibabel = None
 
 Spacing = Sequence[float]
-AIR_HU = -1024.0  # what lies outside a scan: the lowest value that a 12-bit CT stores
+# The range of a 12-bit CT, in HU; its lowest value is what lies outside a scan.
+AIR_HU, MAX_HU = -1024.0, 3071.0
+# What HU are divided by before a network sees them, as in the official code.
+HU_SCALE = 1024.0
 VOLUME_SUFFIXES = (".nii", ".nii.gz", ".nii.bz2", ".hdr", ".img", ".img.gz", ".mgh", ".mgz", ".mnc")
 """Names of files that are read as volumes; any other file is read as a radiograph."""
 

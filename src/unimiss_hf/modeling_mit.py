@@ -171,46 +171,45 @@ class MiTPreTrainedModel(PreTrainedModel):
         Raises:
             ValueError: If its number of axes, channels or voxels, or its type, is not taken.
         """
-        config = self.config
-        height, width = config.minimum_image_size
-        taken = (
-            f"(batch, {config.num_channels_2d} or 1, height >= {height}, width >= {width}) for 2D "
-            f"images, (batch, {config.num_channels_3d}, "
-            + ", ".join(
-                f"{axis} >= {length}"
-                for axis, length in zip(
-                    ("depth", "height", "width"), config.minimum_volume_size, strict=True
-                )
-            )
-            + ") for 3D volumes"
-        )
-        shape = tuple(pixel_values.shape)
-        if pixel_values.ndim not in (4, 5):
-            raise ValueError(
-                f"pixel_values has {pixel_values.ndim} axes, shape {shape}. Taken are {taken}. A "
-                "single image needs a batch axis: pixel_values[None]."
-            )
-        if not pixel_values.is_floating_point():
-            raise ValueError(
-                f"pixel_values of shape {shape} has type {pixel_values.dtype}. Floating-point "
-                f"tensors are taken: {taken}. Scale and convert it, as MiTImageProcessor does."
-            )
+        config, size = self.config, pixel_values.shape[2:]
         is_image = pixel_values.ndim == 4
         channels = {1, config.num_channels_2d} if is_image else {config.num_channels_3d}
-        if pixel_values.shape[1] not in channels:
-            raise ValueError(
-                f"pixel_values of shape {shape} has {pixel_values.shape[1]} channels. Taken are "
-                f"{taken}."
-            )
         minimum = config.minimum_image_size if is_image else config.minimum_volume_size
-        if any(given < least for given, least in zip(pixel_values.shape[2:], minimum, strict=True)):
-            raise ValueError(
-                f"pixel_values of shape {shape} is smaller than the pyramid can hold. Taken are "
-                f"{taken}. Pad or resample it."
+        if pixel_values.ndim not in (4, 5):
+            fault = f"has {pixel_values.ndim} axes; a single image needs a batch axis too"
+        elif not pixel_values.is_floating_point():
+            fault = (
+                f"has type {pixel_values.dtype}; convert and scale it, as MiTImageProcessor does"
             )
-        return pixel_values.to(self.dtype)
+        elif pixel_values.shape[1] not in channels:
+            fault = f"has {pixel_values.shape[1]} channels"
+        elif any(given < least for given, least in zip(size, minimum, strict=True)):
+            fault = "is smaller than the pyramid can hold; pad or resample it"
+        else:
+            return pixel_values.to(self.dtype)
+        raise ValueError(
+            f"pixel_values of shape {tuple(pixel_values.shape)} {fault}. Taken are floating-point "
+            f"tensors {self._taken_shapes()}."
+        )
 
-    def _wanted(self, output_attentions: bool | None, output_hidden_states: bool | None):
+    def _taken_shapes(self) -> str:
+        """Say in words which shapes are taken."""
+        config = self.config
+        images, volumes = (
+            ", ".join(f"{axis} >= {length}" for axis, length in zip(axes, minimum, strict=True))
+            for axes, minimum in (
+                (("height", "width"), config.minimum_image_size),
+                (("depth", "height", "width"), config.minimum_volume_size),
+            )
+        )
+        return (
+            f"(batch, {config.num_channels_2d} or 1, {images}) for 2D images, "
+            f"(batch, {config.num_channels_3d}, {volumes}) for 3D volumes"
+        )
+
+    def _wanted(
+        self, output_attentions: bool | None, output_hidden_states: bool | None
+    ) -> tuple[bool, bool]:
         """Fill what is not given from the config, and refuse what cannot be had."""
         if output_attentions is None:
             output_attentions = bool(self.config.output_attentions)

@@ -15,12 +15,10 @@ import torch
 from PIL import Image
 from torch.nn import functional
 
-from ..image_reading_mit import read_radiograph, read_volume
+from ..image_reading_mit import AIR_HU, HU_SCALE, MAX_HU, read_radiograph, read_volume
 
 Dimension = Literal["2d", "3d"]
 
-LOWEST_HU, HIGHEST_HU = -1024.0, 3071.0
-HU_SCALE = 1024.0
 
 _GZIP_MAGIC = b"\x1f\x8b"
 _NIFTI_CLASSES = {348: nibabel.Nifti1Image, 540: nibabel.Nifti2Image}
@@ -277,7 +275,7 @@ def _scaled(volume: np.ndarray) -> np.ndarray:
     """HU `(depth, height, width)` to the network's `(1, depth, height, width)`."""
     if not np.isfinite(volume).all():
         raise ValueError("the volume has voxels that are not finite numbers")
-    scaled = np.clip(volume, LOWEST_HU, HIGHEST_HU, dtype=np.float32)
+    scaled = np.clip(volume, AIR_HU, MAX_HU, dtype=np.float32)
     scaled /= HU_SCALE
     return scaled[None]
 

@@ -17,9 +17,8 @@ from datasets.distributed import split_dataset_by_node
 from torch.utils.data import IterableDataset, get_worker_info
 from torchdata.stateful_dataloader import StatefulDataLoader
 
+from ..image_reading_mit import AIR_HU, HU_SCALE
 from .reading import (
-    HU_SCALE,
-    LOWEST_HU,
     BadSampleError,
     Dimension,
     SampleCache,
@@ -34,7 +33,7 @@ logger = logging.getLogger(__name__)
 
 _WINDOWS = {"2d": (512, 512), "3d": (24, 172, 172)}
 _SMALLEST = {"2d": (1, 1), "3d": (16, 96, 96)}
-_AIR = LOWEST_HU / HU_SCALE
+_AIR = AIR_HU / HU_SCALE
 
 # A share of bad records says little before so many have been seen.
 _RECORDS_TO_JUDGE = 20

@@ -11,15 +11,13 @@ import numpy as np
 import torch
 from torch.nn import functional
 
-from ..image_reading_mit import AIR_HU, interpolate_plane
+from ..image_reading_mit import AIR_HU, HU_SCALE, MAX_HU, interpolate_plane
 from ..modeling_mit import MiTModel
 from .curves import new_figure, save_figure
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-_HU_SCALE = 1024.0
-_MAX_HU = 3071.0
 _BODY_HU = -500.0  # between air and lung on one side, fat and muscle on the other
 _SLICES = 16
 _PLANE = 320
@@ -62,7 +60,7 @@ def figure_inputs(
         )
         for axis in (1, 2)
     )
-    crop = slices[:, rows, columns].astype(np.float32).clip(AIR_HU, _MAX_HU) / _HU_SCALE
+    crop = slices[:, rows, columns].astype(np.float32).clip(AIR_HU, MAX_HU) / HU_SCALE
     height, width = radiograph.shape[1:]
     scale = _RADIOGRAPH / max(height, width)
     pixels = torch.from_numpy(np.array(radiograph, dtype=np.float32))[None]
@@ -140,7 +138,7 @@ def features_figure(
     tallest = max(volume.shape[3] / volume.shape[4], image.shape[2] / image.shape[3])
     figure = new_figure(3.3 * columns, 2 * (3.2 * min(tallest, 2) + 0.5) + 0.5)
     panels = figure.subplots(2, columns, squeeze=False)
-    low, high = (hounsfield / _HU_SCALE for hounsfield in window)
+    low, high = (hounsfield / HU_SCALE for hounsfield in window)
     rows = (
         (
             panels[0],

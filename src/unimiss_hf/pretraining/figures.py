@@ -5,7 +5,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from ..data.reading import HU_SCALE, BadSampleError, read_record
+from ..data.reading import BadSampleError, read_record
+from ..image_reading_mit import HU_SCALE
 from ..modeling_mit import MiTForPreTraining, MiTModel
 from .curves import draw_curves
 from .feature_figure import draw_features, figure_inputs

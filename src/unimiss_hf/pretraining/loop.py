@@ -2,6 +2,7 @@
 
 import logging
 import math
+import shutil
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -161,8 +162,17 @@ class Pretrainer:
             self._save()
             result = RunResult(self.output, state.step, self.plan.total_steps)
             if result.finished and accelerator.is_main_process:
-                publish(state.teacher, self.settings, result.model)
+                self._publish(result.model)
         return result
+
+    def _publish(self, folder: Path) -> None:
+        """Write the model beside its place first, so that a whole one is there or none."""
+        partial = folder.with_name(f".{folder.name}.partial")
+        shutil.rmtree(partial, ignore_errors=True)
+        publish(self.state.teacher, self.settings, partial)
+        if folder.exists():
+            shutil.rmtree(folder)
+        partial.rename(folder)
 
     # ------------------------------------------------------------------------------- building
 
