@@ -121,7 +121,7 @@ class Pretrainer:
             raise
 
     def run(self) -> RunResult:
-        """Train until the plan is done or a signal asks to stop; save in either case.
+        """Train until the plan is done or a signal asks to stop; save in either case. Call it once.
 
         Raises:
             NonFiniteLossError: If the loss or a gradient is not finite. The state before that step
@@ -134,6 +134,9 @@ class Pretrainer:
         finally:
             for feed in self.state.feeds.values():
                 feed.close()
+            # What still holds the process group when the interpreter ends may abort the process.
+            self._wrapped = self._distillation = None
+            self.accelerator.free_memory()
             self.accelerator.end_training()
             self._lock.release()
 
