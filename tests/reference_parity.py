@@ -145,6 +145,12 @@ def check_pretraining(
     )
     update = StudentUpdate(student, teacher)
 
+    unknown = set(figures["param_names"].tolist()) ^ set(official)
+    if unknown:
+        raise ValueError(
+            f"These parameters are not shared with UniMiSS {size}: {sorted(unknown)[:3]} and "
+            f"{max(0, len(unknown) - 3)} more. UniMiSS+ files are not taken."
+        )
     errors = {}
     for step, (kind, epoch, lr, weight_decay, momentum) in enumerate(
         json.loads(str(figures["plan"]))
@@ -207,7 +213,7 @@ def detect_size(path: Path, figures: dict[str, np.ndarray]) -> str:
         return "small" if is_small else "tiny"
     match = re.search("tiny|small", path.stem)
     if match is None:
-        raise ValueError(f"{path}: neither the name nor the content tells the size; give --size.")
+        raise ValueError("Neither the name nor the content tells the size; give --size.")
     return match[0]
 
 
@@ -228,7 +234,12 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     failed = False
     for path in options.files:
-        errors, tolerance = check_file(path, options.size)
+        try:
+            errors, tolerance = check_file(path, options.size)
+        except (OSError, ValueError) as error:
+            print(f"{path}: {error}", file=sys.stderr)
+            failed = True
+            continue
         print(f"{path}  (tolerance {tolerance:g})")
         for name, error in errors.items():
             passed = error <= tolerance
