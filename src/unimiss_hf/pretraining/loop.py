@@ -435,8 +435,9 @@ def _check_accelerator(accelerator: Accelerator, settings: PretrainingSettings) 
             "accumulation steps. Leave that at 1, and give --accumulation_2d and "
             "--accumulation_3d instead."
         )
-    taken = (DistributedType.NO, DistributedType.MULTI_CPU, DistributedType.MULTI_GPU)
-    if accelerator.distributed_type not in taken:
+    # The teacher and the averaging of gradients need whole parameters in each process.
+    sharding = (DistributedType.FSDP, DistributedType.DEEPSPEED, DistributedType.MEGATRON_LM)
+    if accelerator.distributed_type in sharding:
         raise ValueError(
             f"Accelerate is configured for {accelerator.distributed_type}; pretraining runs on one "
             "process or on several with data parallelism (DDP)."
