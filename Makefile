@@ -40,7 +40,8 @@ sample: $(VENV)/.installed
 
 # One process, as there is one volume; all cores, as `accelerate launch` gives a process one core.
 pretrain: sample
-	$(BIN)/accelerate launch --num_processes 1 \
+	$(BIN)/accelerate launch --num_processes 1 --num_machines 1 \
+		--mixed_precision no --dynamo_backend no \
 		--num_cpu_threads_per_process $$($(PYTHON) -c 'import os; print(os.cpu_count())') \
 		examples/pretrain.py --config recipes/pretrain_sample.yaml
 

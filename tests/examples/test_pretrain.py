@@ -46,8 +46,8 @@ def test_mistakes_are_told_in_a_sentence(tmp_path, arguments, told):
 
 @pytest.mark.parametrize(
     ("number", "num_workers"),
-    [(signal.SIGTERM, 2), (signal.SIGINT, 0)],
-    ids=["SIGTERM", "SIGINT"],
+    [(signal.SIGTERM, 2), (signal.SIGINT, 0), (signal.SIGHUP, 0)],
+    ids=["SIGTERM", "SIGINT", "SIGHUP"],
 )
 def test_a_launched_run_stops_on_a_signal_and_is_continued_by_the_same_command(
     settings, number, num_workers

@@ -463,8 +463,9 @@ def make_loader(stream: SampleStream, batch_size: int, num_workers: int = 0) -> 
 
 def _ignore_signals(worker: int) -> None:
     """Leave signals that reach the whole group to the process that trains, which saves first."""
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, signal.SIG_IGN)
+    for name in ("SIGINT", "SIGTERM", "SIGHUP"):
+        if hasattr(signal, name):
+            signal.signal(getattr(signal, name), signal.SIG_IGN)
 
 
 def _collate(samples: list[dict[str, Any]]) -> dict[str, Any]:

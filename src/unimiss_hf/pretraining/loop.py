@@ -265,7 +265,9 @@ class Pretrainer:
         if self.accelerator.is_main_process:
             # Lines of steps that are taken again would be there twice.
             self.log.truncate_after(self.state.step - 1)
-            if latest is not None:
+            if latest is not None and self.state.step >= self.plan.total_steps:
+                logger.info("%s is finished already.", self.output)
+            elif latest is not None:
                 logger.info("Continuing %s at step %d.", self.output, self.state.step)
 
     # ------------------------------------------------------------------------------- one step

@@ -1,5 +1,6 @@
 """The progress of a run: a bar on a terminal, a line now and then elsewhere."""
 
+import contextlib
 import math
 import sys
 import time
@@ -123,11 +124,13 @@ class Progress:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        if self._bar is not None:
-            self._bar.close()
-            self._bar = None
-        elif self._status and self._shown_step != self.step:
-            self._show_line()
+        # What is shown may fail when the terminal has been closed; the run is not to.
+        with contextlib.suppress(OSError):
+            if self._bar is not None:
+                self._bar.close()
+                self._bar = None
+            elif self._status and self._shown_step != self.step:
+                self._show_line()
 
     def update(
         self,
@@ -163,19 +166,21 @@ class Progress:
             self._time_to_go(remaining),
         ]
         self._status = ", ".join(part for part in parts if part)
-        if self._bar is not None:
-            self._bar.set_postfix_str(self._status, refresh=False)
-            self._bar.update()
-        elif self._shown_step is None or now - self._last_line >= self._every_seconds:
-            self._last_line = now
-            self._show_line()
+        with contextlib.suppress(OSError):
+            if self._bar is not None:
+                self._bar.set_postfix_str(self._status, refresh=False)
+                self._bar.update()
+            elif self._shown_step is None or now - self._last_line >= self._every_seconds:
+                self._last_line = now
+                self._show_line()
 
     def write(self, message: str) -> None:
         """Show a message above the bar; nothing if not enabled."""
-        if self._enabled and self._bar is not None:
-            tqdm.write(message, file=self._file)
-        elif self._enabled:
-            print(message, file=self._file, flush=True)
+        with contextlib.suppress(OSError):
+            if self._enabled and self._bar is not None:
+                tqdm.write(message, file=self._file)
+            elif self._enabled:
+                print(message, file=self._file, flush=True)
 
     def _smooth(self, kind: str, loss: float) -> float:
         if not math.isfinite(loss):

@@ -22,8 +22,14 @@ _LAUNCHERS = {
 }
 
 
+# A closed terminal sends SIGHUP, which not every system knows.
+STOP_SIGNALS = tuple(
+    getattr(signal, name) for name in ("SIGTERM", "SIGINT", "SIGHUP") if hasattr(signal, name)
+)
+
+
 class StopRequest:
-    """Turns SIGTERM and the first SIGINT into a flag that a loop looks at after each step.
+    """Turns SIGTERM, SIGHUP and the first SIGINT into a flag that a loop looks at after each step.
 
     The first signal is answered with one line on standard error. A second SIGINT (Ctrl-C) raises
     `KeyboardInterrupt`; a SIGTERM never does, as batch systems and launchers may send several. The
@@ -59,7 +65,7 @@ class StopRequest:
 
     def __enter__(self) -> Self:
         if threading.current_thread() is threading.main_thread():
-            for number in (signal.SIGTERM, signal.SIGINT):
+            for number in STOP_SIGNALS:
                 self._previous[number] = signal.signal(number, self._receive)
         return self
 
