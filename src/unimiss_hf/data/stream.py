@@ -6,7 +6,7 @@ import signal
 import struct
 import warnings
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -18,6 +18,7 @@ from torch.utils.data import IterableDataset, get_worker_info
 from torchdata.stateful_dataloader import StatefulDataLoader
 
 from ..image_reading_mit import AIR_HU, HU_SCALE
+from ..training.signals import STOP_SIGNALS
 from .reading import (
     BadSampleError,
     Dimension,
@@ -72,10 +73,10 @@ class StreamSettings:
     shuffle_buffer: int = 10_000
     shuffle_bytes: int = 512 * 2**20
     crops_per_volume: int = 1
-    window: tuple[int, ...] | None = None
-    minimum: tuple[int, ...] | None = None
-    spacing: tuple[float, float, float] | None = (3.0, 1.0, 1.0)
-    header_spacing: tuple[float, float, float] | None = None
+    window: Sequence[int] | None = None
+    minimum: Sequence[int] | None = None
+    spacing: Sequence[float] | None = (3.0, 1.0, 1.0)
+    header_spacing: Sequence[float] | None = None
     max_bad_fraction: float = 0.05
     cache_bytes: int = 2**30
 
@@ -463,9 +464,8 @@ def make_loader(stream: SampleStream, batch_size: int, num_workers: int = 0) -> 
 
 def _ignore_signals(worker: int) -> None:
     """Leave signals that reach the whole group to the process that trains, which saves first."""
-    for name in ("SIGINT", "SIGTERM", "SIGHUP"):
-        if hasattr(signal, name):
-            signal.signal(getattr(signal, name), signal.SIG_IGN)
+    for number in STOP_SIGNALS:
+        signal.signal(number, signal.SIG_IGN)
 
 
 def _collate(samples: list[dict[str, Any]]) -> dict[str, Any]:

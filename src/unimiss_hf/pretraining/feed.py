@@ -80,14 +80,14 @@ class Feed:
             window = settings.volume_window
             volumes = {
                 "crops_per_volume": settings.crops_per_volume,
-                "minimum": tuple(settings.volume_size),
-                "spacing": tuple(settings.spacing),
-                "header_spacing": settings.header_spacing and tuple(settings.header_spacing),
+                "minimum": settings.volume_size,
+                "spacing": settings.spacing,
+                "header_spacing": settings.header_spacing,
             }
         stream_settings = StreamSettings(
             seed=settings.seed,
             shuffle_buffer=settings.shuffle_buffer,
-            window=tuple(window),
+            window=window,
             max_bad_fraction=settings.max_bad_fraction,
             cache_bytes=int(settings.cache_gib * _GIB),
             **volumes,
