@@ -12,8 +12,8 @@ import sys
 from transformers.utils.logging import disable_progress_bar
 
 from unimiss_hf.data.stream import TooManyBadRecordsError
+from unimiss_hf.drawing import new_figure
 from unimiss_hf.pretraining import NonFiniteLossError, Pretrainer, draw_figures, parse_settings
-from unimiss_hf.pretraining.curves import new_figure
 
 
 def main() -> int:

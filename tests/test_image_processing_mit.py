@@ -10,11 +10,13 @@ import pytest
 import torch
 from PIL import Image
 from transformers import AutoImageProcessor, PreTrainedConfig
+from transformers.utils import ModelOutput
 
+import unimiss_hf
 from image_files import RANDOM, grid, nifti, saved
-from unimiss_hf import image_processing_mit, image_reading_mit
+from unimiss_hf.hounsfield_mit import AIR_HU, window_range
 from unimiss_hf.image_processing_mit import MiTImageProcessor
-from unimiss_hf.image_reading_mit import AIR_HU, read_volume
+from unimiss_hf.image_reading_mit import read_volume
 
 
 class TestMiTImageProcessor:
@@ -139,7 +141,7 @@ class TestMiTImageProcessor:
         pixels = MiTImageProcessor()(volume)["pixel_values"][0]
         assert pixels.min() == -1
         assert pixels.max() == np.float32(3071 / 1024)
-        raw = MiTImageProcessor()(volume, hu_range=None, hu_divisor=1)["pixel_values"][0]
+        raw = MiTImageProcessor()(volume, window=None, scaling=(0, 1))["pixel_values"][0]
         np.testing.assert_allclose(raw[0], volume, rtol=1e-6)
         assert volume.min() == -2000
 
@@ -195,12 +197,16 @@ class TestMiTImageProcessor:
             {"volume_size": {"height": 224, "width": 224}},
             {"num_channels": 2},
             {"spacing": (1, 1)},
-            {"hu_range": (100, 100)},
-            {"hu_range": (np.nan, 100)},
-            {"hu_range": 5},
-            {"hu_range": (1, 2, 3)},
-            {"hu_divisor": 0},
-            {"hu_divisor": None},
+            {"window": (100, 0)},
+            {"window": (np.nan, 100)},
+            {"window": 5},
+            {"window": (1, 2, 3)},
+            {"window": "brain"},
+            {"grey_window": "bone"},
+            {"grey_window": (1, -1)},
+            {"scaling": "hu"},
+            {"scaling": (0, 0)},
+            {"scaling": None},
         ],
     )
     def test_refuses_invalid_settings(self, setting):
@@ -215,15 +221,17 @@ CHANGED = {
     "image_size": None,
     "num_channels": 3,
     "spacing": None,
-    "hu_range": None,
-    "hu_divisor": 1000.0,
+    "grey_window": [2048.0, 4096.0],
+    "window": None,
+    "scaling": [158.58, 324.7],
     "volume_size": {"depth": 16, "height": 96, "width": 96},
 }
 
 
 class TestSaving:
     @pytest.mark.parametrize(
-        "settings", [{}, CHANGED, {"spacing": (1, 2, 3), "hu_range": (-160, 240)}]
+        "settings",
+        [{}, CHANGED, {"spacing": (1, 2, 3), "window": (40, 400), "grey_window": "minmax"}],
     )
     def test_all_settings_survive(self, tmp_path, settings):
         processor = MiTImageProcessor(**settings)
@@ -260,8 +268,8 @@ class TestSaving:
         monkeypatch.setitem(sys.modules, "nibabel", None)
         folder = tmp_path / "published_processor"
         folder.mkdir()
-        for module in (image_processing_mit, image_reading_mit):
-            shutil.copy(module.__file__, folder)
+        for file in Path(unimiss_hf.__file__).parent.glob("*_mit.py"):
+            shutil.copy(file, folder)
         monkeypatch.syspath_prepend(tmp_path)
         published = importlib.import_module("published_processor.image_processing_mit")
         processor = published.MiTImageProcessor()
@@ -269,3 +277,118 @@ class TestSaving:
         assert pixels.shape == (1, 1, 224, 224)
         with pytest.raises(ImportError, match="pip install nibabel"):
             processor(tmp_path / "ct.nii.gz")
+
+
+class TestGrouping:
+    def test_one_entry_for_each_dimension(self):
+        film, volume = np.zeros((30, 32)), np.zeros((4, 30, 32))
+        groups = MiTImageProcessor()(
+            [volume, film, film], group_by_dimension=True, return_tensors="pt"
+        )
+        assert list(groups) == ["2d", "3d"]
+        assert groups["2d"]["indices"] == [1, 2]
+        assert groups["3d"]["indices"] == [0]
+        assert groups["2d"]["pixel_values"].shape == (2, 1, 224, 224)
+        assert groups["3d"]["pixel_values"].shape == (1, 1, 4, 30, 32)
+        assert [len(groups[name].grids) for name in groups] == [2, 1]
+        assert [grid.grid.native_shape for grid in groups.grids] == [
+            (4, 30, 32),
+            (30, 32),
+            (30, 32),
+        ]
+
+    def test_one_dimension_has_one_entry(self):
+        groups = MiTImageProcessor()(np.zeros((8, 8)), group_by_dimension=True)
+        assert list(groups) == ["2d"]
+
+    def test_tensors_move_together_and_grids_stay(self):
+        groups = MiTImageProcessor()(
+            [np.zeros((8, 8)), np.zeros((4, 8, 8))], group_by_dimension=True, return_tensors="pt"
+        )
+        moved = groups.to(torch.float16)
+        assert {moved[name]["pixel_values"].dtype for name in moved} == {torch.float16}
+        batch = MiTImageProcessor()(np.zeros((8, 8)), return_tensors="pt").to("cpu", torch.bfloat16)
+        assert batch["pixel_values"].dtype == torch.bfloat16
+        assert len(batch.grids) == 1
+
+
+class TestWindows:
+    @pytest.mark.parametrize("window", ["pretraining", "lung", "soft tissue", "bone", (50, 350)])
+    def test_windows_and_scales(self, window):
+        volume = np.linspace(-2000, 4000, 512).reshape(8, 8, 8)
+        low, high = window_range(window)
+        processor = MiTImageProcessor(window=window)
+        pixels = processor(volume)["pixel_values"][0][0]
+        np.testing.assert_allclose(pixels, volume.clip(low, high) / 1024, atol=1e-6)
+        unit = processor(volume, scaling="unit")["pixel_values"][0][0]
+        np.testing.assert_allclose(unit, ((volume - low) / (high - low)).clip(0, 1), atol=1e-6)
+        shifted = processor(volume, scaling=(100, 50))["pixel_values"][0][0]
+        np.testing.assert_allclose(shifted, (volume.clip(low, high) - 100) / 50, atol=1e-4)
+
+    def test_unit_scale_needs_a_window(self):
+        with pytest.raises(ValueError, match="window=None"):
+            MiTImageProcessor(window=None, scaling="unit")
+
+    def test_grey_windows(self):
+        film = np.array([[0, 1000], [2000, 4095]], dtype=np.uint16)
+        processor = MiTImageProcessor(image_size=None, grey_window=(1000, 2000))
+        np.testing.assert_allclose(processor(film)["pixel_values"][0][0], [[0, 0.5], [1, 1]])
+        whole = processor(film, grey_window="minmax")["pixel_values"][0][0]
+        np.testing.assert_allclose(whole, film / 4095, atol=1e-6)
+        with pytest.warns(UserWarning, match="as if 12 bits were stored in 16"):
+            processor(film, grey_window=None)
+
+    def test_arrays_in_hounsfield_units(self):
+        hu = np.array([[-2000.0, -512], [0, 1024]])
+        processor = MiTImageProcessor(image_size=None, grey_window="hounsfield", num_channels=3)
+        pixels = processor(hu, return_tensors="np")["pixel_values"]
+        np.testing.assert_allclose(pixels[0], np.tile([[-1, -0.5], [0, 1]], (3, 1, 1)))
+
+
+class TestAnswers:
+    def test_raw_inputs_serve_instead_of_the_batch(self, tmp_path):
+        path = saved(nifti(grid(12, 10, 8), (1, 1, 3)), tmp_path / "a.nii.gz")
+        film = np.zeros((6, 7))
+        processor = MiTImageProcessor()
+        scores = [torch.rand(2, 4, 5, 6), torch.rand(2, 3, 3)]
+        answers = processor.post_process_semantic_segmentation(scores, [path, film], spacing=None)
+        groups = processor([path, film], group_by_dimension=True, spacing=None)
+        again = processor.post_process_semantic_segmentation(scores, groups)
+        assert answers[0].shape == (12, 10, 8)
+        np.testing.assert_array_equal(answers[0].dataobj, again[0].dataobj)
+        np.testing.assert_array_equal(answers[1], again[1])
+
+    def test_target_sizes_as_transformers_pipelines_give_them(self):
+        scores = torch.zeros(2, 3, 4, 4)
+        scores[:, 0, :, :2], scores[:, 2, :, 2:] = 1, 1
+        processor = MiTImageProcessor()
+        labels = processor.post_process_semantic_segmentation(scores, target_sizes=[(8, 8), (4, 6)])
+        assert [tuple(item.shape) for item in labels] == [(8, 8), (4, 6)]
+        assert labels[0][0].tolist() == [0, 0, 0, 0, 2, 2, 2, 2]
+        plain = processor.post_process_semantic_segmentation(ModelOutput(logits=scores))
+        assert plain[1].tolist() == [[0, 0, 2, 2]] * 4
+
+    def test_numbers_must_agree(self):
+        processor = MiTImageProcessor()
+        batch = processor(np.zeros((8, 8)))
+        with pytest.raises(ValueError, match="inputs: got 2 outputs for 1 inputs"):
+            processor.post_process_semantic_segmentation(torch.zeros(2, 3, 8, 8), batch)
+        with pytest.raises(ValueError, match="target_sizes: got 2 outputs for 1"):
+            processor.post_process_semantic_segmentation(
+                torch.zeros(2, 3, 8, 8), target_sizes=[(8, 8)]
+            )
+        with pytest.raises(ValueError, match="not both"):
+            processor.post_process_semantic_segmentation(
+                torch.zeros(1, 3, 8, 8), batch, target_sizes=[(8, 8)]
+            )
+        with pytest.raises(ValueError, match="got 2 outputs for 1 inputs"):
+            processor.post_process_classification(torch.zeros(2, 3), batch)
+
+    def test_classification(self):
+        processor = MiTImageProcessor()
+        answers = processor.post_process_classification(
+            ModelOutput(logits=torch.tensor([[0.0, 1.0], [3.0, 1.0]])),
+            [np.zeros((8, 8)), np.zeros((8, 8))],
+            id2label={0: "normal", 1: "covid"},
+        )
+        assert [answer[0]["label"] for answer in answers] == ["covid", "normal"]

@@ -1,41 +1,23 @@
-"""The image processor of MiT: radiographs or volumes in, tensors out."""
+"""The image processor of MiT: radiographs and volumes in, tensors out, and answers back."""
 
 from __future__ import annotations
 
-import math
-import warnings
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any, ClassVar, TypedDict
 
 import numpy as np
 import torch
-from PIL import Image
 from transformers import BatchFeature
 from transformers.image_processing_utils import BaseImageProcessor
 
-from .image_reading_mit import (
-    AIR_HU,
-    AXES,
-    HU_SCALE,
-    LUMINANCE,
-    MAX_HU,
-    VOLUME_SUFFIXES,
-    Spacing,
-    interpolate_plane,
-    name_of,
-    read_radiograph,
-    read_volume,
-    require_finite,
-    require_spacing,
-    resample,
-    unit_range,
-)
-
-try:
-    import nibabel
-except ImportError:
-    nibabel = None
+from .classification_scores_mit import Classification, ranked_labels
+from .grey_levels_mit import GreyWindow, require_grey_window
+from .hounsfield_mit import require_window, scale_of
+from .image_inputs_mit import DIMENSION_NAMES, dimension_of, split_inputs
+from .input_checks_mit import Spacing, name_of, require_spacing
+from .label_restoring_mit import InputGrid
+from .preparation_mit import Prepared, prepare_radiograph, prepare_volume
+from .volume_grids_mit import AXES
 
 
 class MiTImageProcessorKwargs(TypedDict, total=False):
@@ -43,33 +25,67 @@ class MiTImageProcessorKwargs(TypedDict, total=False):
 
     image_size: dict[str, int] | None
     num_channels: int
+    grey_window: GreyWindow
     spacing: Spacing | None
-    hu_range: Sequence[float] | None
-    hu_divisor: float
+    window: str | Sequence[float] | None
+    scaling: str | Sequence[float]
     volume_size: dict[str, int] | None
 
 
+class MiTBatchFeature(BatchFeature):
+    """What the processor returns: `pixel_values`, and how they lie on their inputs' own grids.
+
+    Attributes:
+        grids: one `InputGrid` for each input, in the order of `pixel_values`.
+    """
+
+    grids: list[InputGrid]
+
+    def to(self, *args: Any, **kwargs: Any) -> BatchFeature:
+        """Send tensors to a device or type, those grouped by dimension too."""
+        for value in self.values():
+            if isinstance(value, BatchFeature):
+                value.to(*args, **kwargs)
+        return super().to(*args, **kwargs)
+
+
 class MiTImageProcessor(BaseImageProcessor):
-    """Turn radiographs or volumes into the tensors that the UniMiSS networks take.
+    """Turn radiographs and volumes into the tensors that the UniMiSS networks take, and back.
 
-    An input tells by itself whether it is 2D or 3D. Radiographs are: PIL images; files, unless
-    named like a volume (`VOLUME_SUFFIXES`); arrays and tensors `(height, width)`,
-    `(1 or 3, height, width)` and `(height, width, 1 or 3)`, integers or floats in [0, 1]. Volumes
-    are: nibabel images; the other files; arrays and tensors `(depth, height, width)` with at least
-    4 slices and `(1, depth, height, width)`, in HU and with the axes of `reverse_axes`.
+    An input is
 
-    A radiograph is resized, with antialiasing, to `image_size`. All of it is kept, so its aspect
-    ratio is not: pretraining stretches its crops by up to 4/3, and more than that is warned of.
-    A volume is resampled to `spacing` (see `read_volume`), cropped or filled up with air around its
-    centre to `volume_size`, clipped to `hu_range` and divided by `hu_divisor`.
+    * the path of a PNG, JPEG, TIFF, ... file, of a NIfTI file (`.nii`, `.nii.gz`; or another that
+      nibabel reads), of a DICOM file, of a folder of DICOM slices, or of a `.npy` file;
+    * a list of DICOM slices;
+    * a PIL image, a nibabel image, a numpy array or a torch tensor.
+
+    It tells by itself whether it is 2D or 3D: a volume file or DICOM file with one slice is 2D;
+    arrays are 2D as `(height, width)`, `(1 or 3, height, width)` and `(height, width, 1 or 3)`, and
+    3D as `(depth, height, width)` with at least 4 slices and `(1, depth, height, width)`, in HU and
+    with the axes of `reverse_axes`.
+
+    A radiograph's grey levels become [0, 1] (`grey_window`), and it is resized, with antialiasing,
+    to `image_size`. All of it is kept, so its aspect ratio is not: pretraining stretches its crops
+    by up to 4/3, and more than that is warned of. A volume is reoriented to RAS+ and resampled to
+    `spacing` (see `read_volume`), cropped or filled up with air around its centre to `volume_size`,
+    clipped to `window` and scaled. A slice of a CT is resized like a radiograph, then clipped and
+    scaled like a volume: pretraining sees slices so.
 
     Args:
-        image_size: `{"height": 224, "width": 224}` of 2D images; `None` keeps the size they have.
-        num_channels: of 2D images, 1 (which the networks take for 3 equal ones) or 3.
-        spacing: (depth, height, width) in mm; `None` keeps the native grid.
-        hu_range: the lowest and the highest HU; `None` does not clip.
-        hu_divisor: the HU that become 1.
+        image_size: `{"height": 224, "width": 224}` of 2D inputs; `None` keeps the size they have.
+        num_channels: of 2D inputs, 1 (which the networks take for 3 equal ones) or 3.
+        grey_window: the (level, width) of a radiograph's stored grey levels that become [0, 1];
+            "minmax"; "percentiles" (0.5 to 99.5); "hounsfield" for 2D inputs in HU; `None`: what
+            the file declares (a DICOM file's VOI window, else the range of its type).
+        spacing: (depth, height, width) in mm of 3D inputs; `None` keeps the native grid.
+        window: in HU: "pretraining" (-1024 to 3071), "lung", "soft tissue", "bone", or (level,
+            width); `None` does not clip.
+        scaling: "pretraining" divides HU by 1024; "unit" makes the window [0, 1]; (offset, divisor)
+            gives (HU - offset) / divisor.
         volume_size: `{"depth": ..., "height": ..., "width": ...}`; `None` keeps the size.
+
+    Raises:
+        ValueError, TypeError: if a setting is not valid or there is none of that name.
     """
 
     model_input_names: ClassVar[list[str]] = ["pixel_values"]
@@ -84,54 +100,144 @@ class MiTImageProcessor(BaseImageProcessor):
         self,
         images: Any,
         *,
+        segmentation_maps: Any = None,
         source_spacing: Spacing | None = None,
+        group_by_dimension: bool = False,
         return_tensors: str | None = None,
         **settings: Any,
     ) -> BatchFeature:
-        """Prepare one input or a list of them, all 2D or all 3D.
+        """Prepare one input or a list of them.
 
-        `images` are paths, PIL images, nibabel images, arrays or tensors. `source_spacing` is the
-        true spacing of volumes in mm, (depth, height, width): it replaces what a file's header
-        says, and without it arrays are not resampled. `return_tensors` is "pt", "np", or `None` for
-        a list with one array for each input. Settings replace those of the same name for this call.
+        Args:
+            images: an input or a list of inputs. A list within it, and a flat list of DICOM files
+                that are the slices of one series, are one volume.
+            segmentation_maps: a label map for each input, on its input's own grid (see
+                `read_labels`); resampled to the nearest label, 0 where volumes are filled up.
+            source_spacing: the true spacing of volumes in mm, (depth, height, width): it replaces
+                what a file's header says, and without it arrays are not resampled.
+            group_by_dimension: whether inputs of both dimensions may be mixed.
+            return_tensors: "pt", "np", or `None` for a list with one array for each input.
+            **settings: replace those of the same name for this call.
 
         Returns:
-            `pixel_values`, float32, `(batch, channels, height, width)` in [0, 1] or
-            `(batch, 1, depth, height, width)` in HU / `hu_divisor`.
+            `pixel_values`, float32, `(batch, channels, height, width)` or
+            `(batch, 1, depth, height, width)`; `labels`, int64, without channels, if label maps
+            were given; and the attribute `grids`. With `group_by_dimension`, "2d" and "3d", those
+            that there are, each with all of this and `indices`, the places of its inputs.
 
         Raises:
-            OSError: if a file cannot be read.
+            OSError: if a file is missing, truncated or of no known kind.
             ValueError, TypeError: if an input or a setting is not valid or of no known kind, or the
                 inputs form no batch.
+            ImportError: if a package that a file needs is missing.
         """
         _refuse_unknown(settings.keys() - _DEFAULTS.keys())
         settings = _checked({name: getattr(self, name) for name in _DEFAULTS} | settings)
-        inputs = images if isinstance(images, list | tuple) else [images]
-        inputs = [_array(item) if isinstance(item, torch.Tensor) else item for item in inputs]
-        dimensions = {name_of(source): f"{_dimensions(source)}D" for source in inputs}
-        if len(set(dimensions.values())) != 1:
+        inputs = split_inputs(images)
+        maps = _label_maps(segmentation_maps, len(inputs))
+        dimensions = [dimension_of(source) for source in inputs]
+        if not inputs or (len(set(dimensions)) > 1 and not group_by_dimension):
+            found = {
+                name_of(source): DIMENSION_NAMES[dimension]
+                for source, dimension in zip(inputs, dimensions, strict=True)
+            }
             raise ValueError(
-                f"A batch holds one image or more, of one dimension; got {dimensions}. Pass images "
-                f"and volumes in separate calls."
+                f"A batch holds one image or more, of one dimension; got {found}. Pass images and "
+                f"volumes in separate calls, or set group_by_dimension=True."
             )
-        if "3D" in dimensions.values():
-            arrays = [_prepared_volume(source, source_spacing, settings) for source in inputs]
-        elif source_spacing is None:
-            arrays = [_prepared_radiograph(source, settings) for source in inputs]
-        else:
-            raise ValueError(f"source_spacing={source_spacing} is for volumes; got 2D images.")
-        if return_tensors is None:
-            return BatchFeature({"pixel_values": arrays})
-        shapes = {
-            array.shape: name_of(source) for source, array in zip(inputs, arrays, strict=True)
-        }
-        if len(shapes) > 1:
-            raise ValueError(
-                f"Inputs of unequal shapes (channels, then lengths) form no batch: {shapes}. Set "
-                f"image_size (2D) or volume_size (3D), or pass them one by one."
-            )
-        batch = np.stack(arrays) if len(arrays) > 1 else arrays[0][None]
-        return BatchFeature({"pixel_values": batch}, tensor_type=return_tensors)
+        if source_spacing is not None:
+            source_spacing = require_spacing("source_spacing", source_spacing)
+            if 3 not in dimensions:
+                raise ValueError(f"source_spacing={source_spacing} is for volumes; got 2D images.")
+        prepared = [
+            prepare_volume(source, labels, source_spacing, settings)
+            if dimension == 3
+            else prepare_radiograph(source, labels, settings)
+            for source, labels, dimension in zip(inputs, maps, dimensions, strict=True)
+        ]
+        if not group_by_dimension:
+            return _batch(prepared, return_tensors)
+        groups = MiTBatchFeature({})
+        groups.grids = [item.grid for item in prepared]
+        for dimension in sorted(set(dimensions)):
+            indices = [index for index, found in enumerate(dimensions) if found == dimension]
+            group = _batch([prepared[index] for index in indices], return_tensors)
+            group["indices"] = indices
+            groups[DIMENSION_NAMES[dimension].lower()] = group
+        return groups
+
+    def post_process_semantic_segmentation(
+        self,
+        outputs: Any,
+        inputs: Any = None,
+        target_sizes: Sequence[tuple[int, int]] | None = None,
+        **settings: Any,
+    ) -> list[Any]:
+        """Turn a segmentation model's scores into label maps on the inputs' own grids.
+
+        Args:
+            outputs: the model's output, or its logits `(batch, classes, [depth,] height, width)`,
+                or a list of them, one `(classes, [depth,] height, width)` for each input.
+            inputs: what `preprocess` returned, or what it was given (then files are read again).
+            target_sizes: (height, width) of each label map, for 2D alone, as transformers'
+                pipelines ask; instead of `inputs`.
+            **settings: those that `preprocess` was called with, if `inputs` is not what it
+                returned.
+
+        Returns:
+            A label map for each input, see `InputGrid.restore`: a nibabel image with the shape and
+            affine of a volume file, ready to save; a PIL image for an image file; an array or
+            tensor for an array or tensor. With neither `inputs` nor `target_sizes`, or with
+            `target_sizes`: int64 tensors `([depth,] height, width)`.
+
+        Raises:
+            ValueError: if the numbers of outputs and inputs, or their dimensions, do not agree.
+        """
+        scores = [score.detach() for score in getattr(outputs, "logits", outputs)]
+        if inputs is None:
+            sizes = [None] * len(scores) if target_sizes is None else list(target_sizes)
+            _require_equal(len(scores), len(sizes), "target_sizes")
+            return [_resized_labels(score, size) for score, size in zip(scores, sizes, strict=True)]
+        if target_sizes is not None:
+            raise ValueError("Give inputs or target_sizes, not both.")
+        grids = getattr(inputs, "grids", None)
+        if grids is None:
+            grids = self.preprocess(inputs, group_by_dimension=True, **settings).grids
+        _require_equal(len(scores), len(grids), "inputs")
+        return [grid.restore(score) for grid, score in zip(grids, scores, strict=True)]
+
+    def post_process_classification(
+        self,
+        outputs: Any,
+        inputs: Any = None,
+        id2label: dict[int, str] | None = None,
+        problem_type: str | None = None,
+        top_k: int | None = None,
+    ) -> list[list[Classification]]:
+        """Turn a classification model's scores into labels, the best first.
+
+        Args:
+            outputs: the model's output or its logits, `(batch, classes)`.
+            inputs: what `preprocess` returned or was given; only their number is compared.
+            id2label: the classes' names; by default their numbers.
+            problem_type: "single_label_classification" (softmax; the default of several classes),
+                "multi_label_classification" (sigmoid; the default of one class) or "regression"
+                (the scores as they are, in the classes' order).
+            top_k: how many labels of each input; all by default.
+
+        Returns:
+            For each input, `{"label", "score"}` of its classes.
+
+        Raises:
+            ValueError: if the logits have another shape, their number is not that of the inputs,
+                `id2label` lacks a class, or an argument is not valid.
+        """
+        logits = torch.as_tensor(getattr(outputs, "logits", outputs)).detach().float().cpu()
+        if inputs is not None:
+            grids = getattr(inputs, "grids", None)
+            wanted = len(split_inputs(inputs) if grids is None else grids)
+            _require_equal(len(logits), wanted, "inputs")
+        return ranked_labels(logits, id2label, problem_type, top_k)
 
     def to_dict(self) -> dict[str, Any]:
         """All settings, those that are `None` too, as they are saved."""
@@ -141,9 +247,10 @@ class MiTImageProcessor(BaseImageProcessor):
 _DEFAULTS: dict[str, Any] = {
     "image_size": {"height": 224, "width": 224},
     "num_channels": 1,
+    "grey_window": None,
     "spacing": (3.0, 1.0, 1.0),
-    "hu_range": (AIR_HU, MAX_HU),
-    "hu_divisor": HU_SCALE,
+    "window": "pretraining",
+    "scaling": "pretraining",
     "volume_size": None,
 }
 # What transformers saves beside the settings.
@@ -160,14 +267,18 @@ def _checked(settings: dict[str, Any]) -> dict[str, Any]:
     checked = dict(settings)
     if settings["spacing"] is not None:
         checked["spacing"] = list(require_spacing("spacing", settings["spacing"]))
-    if settings["hu_range"] is not None:
-        checked["hu_range"] = np.ravel(settings["hu_range"]).tolist()
-    hu, divisor = checked["hu_range"], checked["hu_divisor"]
+    if not isinstance(settings["window"], str | None):
+        checked["window"] = list(require_window("window", settings["window"]))
+    elif settings["window"] is not None:
+        require_window("window", settings["window"])
+    grey = require_grey_window("grey_window", settings["grey_window"])
+    checked["grey_window"] = list(grey) if isinstance(grey, tuple) else grey
+    scale = scale_of(settings["scaling"], settings["window"])
+    if not isinstance(settings["scaling"], str):
+        checked["scaling"] = list(scale)
     rules = {
         "image_size": (_is_size(checked["image_size"], AXES[1:]), f"positive {AXES[1:]} or None"),
         "num_channels": (checked["num_channels"] in (1, 3), "1 or 3"),
-        "hu_range": (hu is None or (len(hu) == 2 and hu[0] < hu[1]), "(lowest, highest) or None"),
-        "hu_divisor": (isinstance(divisor, int | float) and 0 < divisor < math.inf, "positive"),
         "volume_size": (_is_size(checked["volume_size"], AXES), f"positive {AXES} or None"),
     }
     for field, (valid, wanted) in rules.items():
@@ -182,82 +293,42 @@ def _is_size(size: Any, axes: tuple[str, ...]) -> bool:
     return all(isinstance(length, int) and length > 0 for length in size.values())
 
 
-def _dimensions(source: Any) -> int:
-    """2 or 3: whether an input is a radiograph or a volume."""
-    if isinstance(source, str | Path):
-        return 3 if str(source).lower().endswith(VOLUME_SUFFIXES) else 2
-    if isinstance(source, Image.Image):
-        return 2
-    if nibabel is not None and isinstance(source, nibabel.filebasedimages.FileBasedImage):
-        return 3
-    if not isinstance(source, np.ndarray):
-        raise TypeError(f"Wanted a path, PIL or nibabel image, array or tensor; got {source!r}.")
-    if source.dtype.kind not in "iufb":
-        raise ValueError(f"{name_of(source)} has values of type {source.dtype}, not real numbers.")
-    shape = source.shape
-    if 0 in shape:
-        raise ValueError(f"{name_of(source)} is empty: its shape is {shape}.")
-    first, last = shape[:1], shape[-1:]
-    channels_first, channels_last = first in ((1,), (3,)), last in ((1,), (3,))
-    if len(shape) == 2 or (len(shape) == 3 and channels_first != channels_last):
-        return 2
-    # A last axis of 2 or 4 may be grey or colour with transparency.
-    volume = first >= (4,) and last > (4,)
-    if (len(shape) == 3 and volume) or (len(shape) == 4 and first == (1,)):
-        return 3
-    raise ValueError(
-        f"An array of shape {shape} can be read in several ways. Pass a volume with 4 axes, "
-        f"(1, depth, height, width), an image as (height, width), and a batch as a list."
-    )
+def _label_maps(maps: Any, number: int) -> list[Any]:
+    if maps is None:
+        return [None] * number
+    listed = list(maps) if isinstance(maps, list | tuple) else [maps]
+    _require_equal(len(listed), number, "segmentation_maps", "label maps")
+    return listed
 
 
-def _array(tensor: torch.Tensor) -> np.ndarray:
-    tensor = tensor.detach().cpu()
-    return (tensor.float() if tensor.is_floating_point() else tensor).numpy()
+def _require_equal(found: int, wanted: int, field: str, what: str = "outputs") -> None:
+    if found != wanted:
+        raise ValueError(f"{field}: got {found} {what} for {wanted} inputs; one each is needed.")
 
 
-def _prepared_radiograph(source: Any, settings: dict[str, Any]) -> np.ndarray:
-    if isinstance(source, np.ndarray):
-        grey = unit_range(source, name_of(source)).reshape((-1, *source.shape)[-3:])
-        grey = np.moveaxis(grey, -1, 0) if grey.shape[-1] in (1, 3) else grey
-        grey = np.tensordot(LUMINANCE, grey, axes=1)[None] if len(grey) == 3 else grey
-    else:
-        grey = read_radiograph(source)
-    size = settings["image_size"]
-    if size is not None:
-        stretch = size["height"] / grey.shape[1] / (size["width"] / grey.shape[2])
-        if max(stretch, 1 / stretch) > 4 / 3 + 1e-3:
-            warnings.warn(
-                f"{name_of(source)} is resized from {grey.shape[1:]} to {size}, a stretch unknown "
-                f"to pretraining. Crop it, or set an image_size of its aspect ratio or None.",
-                stacklevel=4,
+def _batch(prepared: list[Prepared], return_tensors: str | None) -> MiTBatchFeature:
+    values: dict[str, Any] = {"pixel_values": [item.pixels for item in prepared]}
+    if prepared[0].labels is not None:
+        values["labels"] = [item.labels for item in prepared]
+    shapes = {item.pixels.shape: item.grid.name for item in prepared}
+    if return_tensors is not None:
+        if len(shapes) > 1:
+            raise ValueError(
+                f"Inputs of unequal shapes (channels, then lengths) form no batch: {shapes}. Set "
+                f"image_size (2D) or volume_size (3D), or pass them one by one."
             )
-        pixels = torch.from_numpy(np.ascontiguousarray(grey))[None]
-        grey = interpolate_plane(pixels, size["height"], size["width"])[0].numpy()
-    return np.repeat(grey, settings["num_channels"], axis=0)
+        values = {
+            name: np.stack(arrays) if len(arrays) > 1 else arrays[0][None]
+            for name, arrays in values.items()
+        }
+    batch = MiTBatchFeature(values, tensor_type=return_tensors)
+    batch.grids = [item.grid for item in prepared]
+    return batch
 
 
-def _prepared_volume(source: Any, native: Spacing | None, settings: dict[str, Any]) -> np.ndarray:
-    spacing = settings["spacing"]
-    if isinstance(source, np.ndarray):
-        volume = np.array(source.reshape(source.shape[-3:]), dtype=np.float32, order="C")
-        require_finite(volume, name_of(source))
-        if native is not None and spacing is not None:
-            volume = resample(volume, require_spacing("source_spacing", native), spacing)
-    else:
-        volume = read_volume(source, spacing, native)
-    if settings["volume_size"] is not None:
-        volume = _crop_or_pad(volume, settings["volume_size"])
-    if settings["hu_range"] is not None:
-        volume = volume.clip(*settings["hu_range"])
-    return volume[None] / np.float32(settings["hu_divisor"])
-
-
-def _crop_or_pad(volume: np.ndarray, size: dict[str, int]) -> np.ndarray:
-    """Cut `(depth, height, width)`, or fill it up with air, around its centre."""
-    kept, filled = [], []
-    for have, axis in zip(volume.shape, AXES, strict=True):
-        start, missing = max(have - size[axis], 0) // 2, max(size[axis] - have, 0)
-        kept.append(slice(start, start + size[axis]))
-        filled.append((missing // 2, missing - missing // 2))
-    return np.pad(volume[tuple(kept)], filled, constant_values=AIR_HU)
+def _resized_labels(score: torch.Tensor, size: tuple[int, int] | None) -> torch.Tensor:
+    if size is not None:
+        score = torch.nn.functional.interpolate(
+            score[None].float(), size=tuple(size), mode="bilinear", align_corners=False
+        )[0]
+    return score.argmax(0) if len(score) > 1 else (score[0] > 0).long()

@@ -65,6 +65,16 @@ def test_volumes_are_resampled_with_the_true_spacing(tmp_path):
     assert corrected.shape == (1, 16, 8, 16)
 
 
+def test_radiographs_are_seen_through_a_grey_window(tmp_path):
+    path = tmp_path / "film.png"
+    Image.fromarray(np.array([[0, 1000, 4000]], dtype=np.uint16)).save(path)
+    cache = SampleCache(10_000)
+    for window, wanted in (((1000, 2000), [0, 0.5, 1]), ("minmax", [0, 0.25, 1])):
+        array = read_record(record(path), "2d", grey_window=window, cache=cache)
+        np.testing.assert_allclose(array[0, 0], wanted)
+    assert len(cache) == 2
+
+
 def test_radiograph_from_file_and_bytes(tmp_path):
     pixels = np.arange(12, dtype=np.uint8).reshape(3, 4) * 20
     Image.fromarray(pixels).save(tmp_path / "x.png")

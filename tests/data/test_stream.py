@@ -447,6 +447,7 @@ def test_more_readers_than_records(ct):
         ("minimum", (1.5, 2, 2)),
         ("spacing", (3, 1)),
         ("header_spacing", (3, 0, 1)),
+        ("grey_window", (3, 0)),
     ],
 )
 def test_settings_out_of_range_are_named(name, value):

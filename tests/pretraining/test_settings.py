@@ -124,3 +124,22 @@ def test_only_harmless_settings_may_differ_in_a_continuation():
     assert settings.differences(settings.to_dict()) == {}
     other = {**settings.to_dict(), "checkpoint_every": 1, "seed": 5, "report_to": ["wandb"]}
     assert settings.differences(other) == {"seed": (5, 0)}
+
+
+@pytest.mark.parametrize(
+    ("words", "window"),
+    [
+        (["2047.5", "4095"], (2047.5, 4095)),
+        ([2047.5, 4095], (2047.5, 4095)),
+        (["minmax"], "minmax"),
+        (None, None),
+    ],
+)
+def test_grey_levels_are_a_level_and_a_width_or_a_name(words, window):
+    assert PretrainingSettings(grey_window=words).grey_levels() == window
+
+
+@pytest.mark.parametrize("words", [["lung"], ["1"], ["1", "0"], ["hounsfield"], ["1", "x"]])
+def test_other_grey_levels_are_refused_at_once(words):
+    with pytest.raises(ValueError, match="grey_window"):
+        PretrainingSettings(grey_window=words)

@@ -15,7 +15,9 @@ import torch
 from PIL import Image
 from torch.nn import functional
 
-from ..image_reading_mit import AIR_HU, HU_SCALE, MAX_HU, read_radiograph, read_volume
+from ..grey_levels_mit import GreyWindow
+from ..hounsfield_mit import AIR_HU, HU_SCALE, MAX_HU
+from ..image_reading_mit import read_radiograph, read_volume
 
 Dimension = Literal["2d", "3d"]
 
@@ -99,6 +101,7 @@ def read_record(
     *,
     spacing: Sequence[float] | None = (3.0, 1.0, 1.0),
     header_spacing: Sequence[float] | None = None,
+    grey_window: GreyWindow = None,
     cache: SampleCache | None = None,
 ) -> np.ndarray:
     """Read a record as a radiograph or as a CT volume.
@@ -112,7 +115,9 @@ def read_record(
             resampled; `None` keeps the native grid. Not used in 2D.
         header_spacing: the true spacing in mm, (depth, height, width), where headers are wrong.
             Not used in 2D.
-        cache: keeps decoded samples of records that are files, by path and spacing.
+        grey_window: the grey levels of a radiograph that become 0 and 1, see `read_radiograph`.
+            Not used in 3D.
+        cache: keeps decoded samples of records that are files, by path and settings.
 
     Returns:
         Float32 array. 2D: `(1, height, width)` in [0, 1]. 3D: `(1, depth, height, width)`,
@@ -128,7 +133,8 @@ def read_record(
     key = None
     if cache is not None and value.get("path") and value.get("bytes") is None:
         grids = (None if grid is None else tuple(grid) for grid in (spacing, header_spacing))
-        key = (value["path"], dimension, *grids)
+        window = grey_window if isinstance(grey_window, str | None) else tuple(grey_window)
+        key = (value["path"], dimension, *grids, window)
         kept = cache.get(key)
         if kept is not None:
             return kept
@@ -136,9 +142,9 @@ def read_record(
     # Damaged files make the decoders raise nearly any type of error, SyntaxError and MemoryError
     # among them, so none can be left out here.
     try:
-        image = _open(value, dimension)
+        image = open_image(value, dimension)
         array = (
-            read_radiograph(image)
+            read_radiograph(image, grey_window)
             if dimension == "2d"
             else _scaled(read_volume(image, spacing=spacing, header_spacing=header_spacing))
         )
@@ -240,8 +246,12 @@ def fit_window(image: np.ndarray, window: Sequence[int]) -> tuple[torch.Tensor, 
     return result, torch.tensor(fitted, dtype=torch.int64)
 
 
-def _open(value: Mapping[str, Any], dimension: Dimension) -> Any:
-    """A path, PIL image or nibabel image: what the processor's readers take."""
+def open_image(value: Mapping[str, Any], dimension: Dimension) -> Any:
+    """Open a record's image: a path, PIL image or nibabel image, as the processor takes them.
+
+    Raises:
+        ValueError, OSError: if the record holds nothing that can be opened.
+    """
     path, content = value.get("path"), value.get("bytes")
     if content is None:
         if not path:

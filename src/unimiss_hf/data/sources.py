@@ -119,7 +119,7 @@ def open_source(
         if any(character in text for character in "*?["):
             files = _matching_files(text)
             return _from_files(files, dimension, streaming, split, column, text)
-        _forbid_mistyped_path(text, path)
+        forbid_mistyped_path(text, path)
         return _from_hub(text, dimension, streaming, split, config_name, column, revision)
     if isinstance(spec, Iterable):
         files = [Path(file).expanduser() for file in spec]
@@ -168,20 +168,20 @@ def _from_folder(
                 raise ValueError(f"{name} has no split {split!r}, but {sorted(saved)}.")
             saved = saved[split]
         return _from_dataset(saved, dimension, column, name)
-    found = _visible_files(folder)
-    files = [file for file in found if _suffix(file) in FILE_SUFFIXES[dimension]]
-    shards = [f for f in found if _suffix(f) in _SHARD_BUILDERS and f.stem != "metadata"]
+    found = visible_files(folder)
+    files = [file for file in found if suffix_of(file) in FILE_SUFFIXES[dimension]]
+    shards = [f for f in found if suffix_of(f) in _SHARD_BUILDERS and f.stem != "metadata"]
     if files and shards:
         raise ValueError(
-            f"{name} holds both {dimension} images and dataset files ({_counts(files + shards)}). "
-            f"Pass the ones you mean, for instance as {name}/**/*{_suffix(files[0])}"
+            f"{name} holds both {dimension} images and dataset files ({counts(files + shards)}). "
+            f"Pass the ones you mean, for instance as {name}/**/*{suffix_of(files[0])}"
         )
     if shards:
         opened = load_dataset(name, split=split, streaming=streaming)
         return _from_dataset(opened, dimension, column, name, split)
     if not files:
         raise ValueError(
-            f"{name} holds no {dimension} images: found {_counts(found) or 'no files at all'}; "
+            f"{name} holds no {dimension} images: found {counts(found) or 'no files at all'}; "
             f"wanted {', '.join(FILE_SUFFIXES[dimension])} (or Parquet, Arrow, tar files)."
         )
     return _from_files(files, dimension, streaming, split, column, name)
@@ -202,7 +202,7 @@ def _from_files(
         raise FileNotFoundError(
             f"{len(missing)} of {len(files)} files are missing, or folders: {missing[:3]}"
         )
-    suffixes = {_suffix(file) for file in files}
+    suffixes = {suffix_of(file) for file in files}
     if len(suffixes) == 1 and suffixes <= _SHARD_BUILDERS.keys():
         builder = _SHARD_BUILDERS[suffixes.pop()]
         paths = {split: [str(file) for file in files]}
@@ -210,7 +210,7 @@ def _from_files(
         return _from_dataset(opened, dimension, column, name, split)
     if not suffixes <= set(FILE_SUFFIXES[dimension]):
         raise ValueError(
-            f"{name}: found {_counts(files)}, but {dimension} images are "
+            f"{name}: found {counts(files)}, but {dimension} images are "
             f"{', '.join(FILE_SUFFIXES[dimension])}."
         )
     records = Dataset.from_dict({"image": [str(file) for file in files]})
@@ -342,7 +342,7 @@ def _feature_of(value: Any) -> Any:
     return value
 
 
-def _visible_files(folder: Path) -> list[Path]:
+def visible_files(folder: Path) -> list[Path]:
     """All files below a folder, sorted, through links to folders, each folder once."""
     files, visited = [], set()
     for root, folders, names in os.walk(folder, followlinks=True):
@@ -370,18 +370,24 @@ def _matching_files(text: str) -> list[Path]:
     return files
 
 
-def _suffix(file: Path) -> str:
+def suffix_of(file: Path) -> str:
+    """The suffix of a file's name in lower case; `.nii.gz` is one."""
     name = file.name.lower()
     return ".nii.gz" if name.endswith(".nii.gz") else Path(name).suffix
 
 
-def _counts(files: Iterable[Path]) -> str:
-    counts = Counter(_suffix(file) or "no suffix" for file in files)
-    return ", ".join(f"{number} {suffix}" for suffix, number in counts.most_common())
+def counts(files: Iterable[Path]) -> str:
+    """How many files there are of each suffix, in words."""
+    numbers = Counter(suffix_of(file) or "no suffix" for file in files)
+    return ", ".join(f"{number} {suffix}" for suffix, number in numbers.most_common())
 
 
-def _forbid_mistyped_path(text: str, path: Path) -> None:
-    """Keep a path with a slip of the pen from being looked for on the Hub."""
+def forbid_mistyped_path(text: str, path: Path) -> None:
+    """Keep a path with a slip of the pen from being looked for on the Hub.
+
+    Raises:
+        FileNotFoundError: if `text` looks like a path; names those that are written nearly alike.
+    """
     siblings = []
     if path.parent.is_dir():
         siblings = sorted(

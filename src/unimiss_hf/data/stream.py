@@ -17,7 +17,8 @@ from datasets.distributed import split_dataset_by_node
 from torch.utils.data import IterableDataset, get_worker_info
 from torchdata.stateful_dataloader import StatefulDataLoader
 
-from ..image_reading_mit import AIR_HU, HU_SCALE
+from ..grey_levels_mit import GreyWindow, require_grey_window
+from ..hounsfield_mit import AIR_HU, HU_SCALE
 from ..training.signals import STOP_SIGNALS
 from .reading import (
     BadSampleError,
@@ -61,6 +62,8 @@ class StreamSettings:
             the native grid (3D only).
         header_spacing: true spacing in mm, (depth, height, width), of files whose headers are wrong
             (3D only).
+        grey_window: grey levels of radiographs that become 0 and 1, as the image processor's
+            setting of that name; None: what the file declares (2D only).
         max_bad_fraction: share of unreadable records, from 0 to 1, above which the stream gives up.
         cache_bytes: bound on decoded samples kept in memory, in bytes for each process; 0 keeps
             none. Only records that are files are kept.
@@ -77,6 +80,7 @@ class StreamSettings:
     minimum: Sequence[int] | None = None
     spacing: Sequence[float] | None = (3.0, 1.0, 1.0)
     header_spacing: Sequence[float] | None = None
+    grey_window: GreyWindow = None
     max_bad_fraction: float = 0.05
     cache_bytes: int = 2**30
 
@@ -95,6 +99,8 @@ class StreamSettings:
                 kind = "2 or 3 positive whole numbers" if whole else "3 positive numbers (mm)"
                 raise ValueError(f"{name} must be None or {kind}; got {value!r}.")
             object.__setattr__(self, name, tuple(value))
+        grey_window = require_grey_window("grey_window", self.grey_window)
+        object.__setattr__(self, "grey_window", grey_window)
         for name, least in (
             ("seed", 0),
             ("shuffle_buffer", 1),
@@ -330,6 +336,7 @@ class SampleStream(IterableDataset):
                 self.dimension,
                 spacing=self.settings.spacing,
                 header_spacing=self.settings.header_spacing,
+                grey_window=self.settings.grey_window,
                 cache=self._cache,
             )
         except BadSampleError as error:

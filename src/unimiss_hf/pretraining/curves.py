@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ..drawing import new_figure, save_figure
 from ..training.run_log import RunLog
 
 if TYPE_CHECKING:
@@ -131,33 +132,6 @@ def curves_figure(
     learning_rate.xaxis.set_major_formatter("{x:,.0f}")
     figure.supxlabel(curves.caption(), fontsize=9, color="dimgray")
     return figure
-
-
-def new_figure(width: float, height: float) -> Figure:
-    """Make a figure of a size in inches that no window and no global state knows of.
-
-    Raises:
-        ImportError: If matplotlib is missing.
-    """
-    try:
-        from matplotlib.backends.backend_agg import FigureCanvasAgg
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise ImportError(
-            'Drawing needs matplotlib: pip install "unimiss_hf[viz]", or switch figures off.'
-        ) from error
-    figure = Figure(figsize=(width, height), layout="constrained")
-    figure.get_layout_engine().set(w_pad=0.08, h_pad=0.08)
-    FigureCanvasAgg(figure)
-    return figure
-
-
-def save_figure(figure: Figure, target: Path) -> Path:
-    """Write a figure in the format that the suffix names, PNG without one; return the path."""
-    target = Path(target)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(target, format=target.suffix.lstrip(".") or "png", dpi=150)
-    return target
 
 
 @dataclass(frozen=True)

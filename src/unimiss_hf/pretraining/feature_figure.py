@@ -11,9 +11,10 @@ import numpy as np
 import torch
 from torch.nn import functional
 
-from ..image_reading_mit import AIR_HU, HU_SCALE, MAX_HU, interpolate_plane
+from ..drawing import new_figure, save_figure
+from ..hounsfield_mit import AIR_HU, HU_SCALE, MAX_HU
 from ..modeling_mit import MiTModel
-from .curves import new_figure, save_figure
+from ..volume_grids_mit import interpolate_plane
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -74,11 +74,11 @@ class Feed:
         self.device = device
         if dimension == "2d":
             self._make_views, self._view_settings = make_image_views, settings.image_views()
-            window, volumes = settings.image_window, {}
+            window, own = settings.image_window, {"grey_window": settings.grey_levels()}
         else:
             self._make_views, self._view_settings = make_volume_views, settings.volume_views()
             window = settings.volume_window
-            volumes = {
+            own = {
                 "crops_per_volume": settings.crops_per_volume,
                 "minimum": settings.volume_size,
                 "spacing": settings.spacing,
@@ -90,7 +90,7 @@ class Feed:
             window=window,
             max_bad_fraction=settings.max_bad_fraction,
             cache_bytes=int(settings.cache_gib * _GIB),
-            **volumes,
+            **own,
         )
         stream = SampleStream(source, stream_settings, rank=rank, world_size=world_size)
         self._loader = make_loader(

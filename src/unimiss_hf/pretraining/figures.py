@@ -6,7 +6,7 @@ import numpy as np
 import torch
 
 from ..data.reading import BadSampleError, read_record
-from ..image_reading_mit import HU_SCALE
+from ..hounsfield_mit import HU_SCALE
 from ..modeling_mit import MiTForPreTraining, MiTModel
 from .curves import draw_curves
 from .feature_figure import draw_features, figure_inputs
@@ -58,6 +58,7 @@ def _first_readable(settings: PretrainingSettings, dimension: str) -> np.ndarray
                 dimension,
                 spacing=tuple(settings.spacing),
                 header_spacing=settings.header_spacing and tuple(settings.header_spacing),
+                grey_window=settings.grey_levels(),
             )
         except BadSampleError:
             continue

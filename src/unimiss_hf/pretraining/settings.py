@@ -13,6 +13,7 @@ import yaml
 from transformers import HfArgumentParser
 
 from ..configuration_mit import MiTConfig
+from ..grey_levels_mit import GreyWindow, require_grey_window
 from .objective import ObjectiveSettings
 from .plan import Phase, Plan
 from .schedules import Schedules
@@ -86,6 +87,11 @@ class PretrainingSettings:
     spacing: list[float] = _setting([3.0, 1.0, 1.0], "spacing that volumes are resampled to, mm")
     header_spacing: list[float] | None = _setting(
         None, "spacing in mm of the volumes' files, when their headers do not tell the truth"
+    )
+    grey_window: list[str] | None = _setting(
+        None,
+        "grey levels of radiographs that become 0 and 1: LEVEL WIDTH, minmax or percentiles; "
+        "default: what the file declares",
     )
     crops_per_volume: int = _setting(1, "samples taken from a volume each time it is read")
     shuffle_buffer: int = _setting(10_000, "records that are shuffled together")
@@ -178,6 +184,7 @@ class PretrainingSettings:
         self.image_views()
         self.volume_views()
         self.objective()
+        self.grey_levels()
 
     def _check_types(self) -> None:
         for entry in dataclasses.fields(self):
@@ -212,6 +219,22 @@ class PretrainingSettings:
         return ObjectiveSettings(
             self.teacher_temperature, self.student_temperature, self.centre_momentum
         )
+
+    def grey_levels(self) -> GreyWindow:
+        """Return the grey levels of radiographs that become 0 and 1, as the processor takes them.
+
+        Raises:
+            ValueError: If they are neither a level and a width nor a name.
+        """
+        if self.grey_window is None:
+            return None
+        try:
+            window = [float(number) for number in self.grey_window]
+        except ValueError:
+            window = " ".join(self.grey_window)
+        if window == "hounsfield":
+            raise ValueError("grey_window is 'hounsfield'; radiographs are not in HU.")
+        return require_grey_window("grey_window", window)
 
     def model_config(self) -> MiTConfig:
         """Return the configuration of a new model."""

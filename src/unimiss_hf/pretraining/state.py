@@ -132,5 +132,7 @@ def publish(model: MiTForPreTraining, settings: PretrainingSettings, folder: Pat
     model.save_pretrained(folder)
     height, width = settings.image_size
     MiTImageProcessor(
-        image_size={"height": height, "width": width}, spacing=list(settings.spacing)
+        image_size={"height": height, "width": width},
+        grey_window=settings.grey_levels(),
+        spacing=list(settings.spacing),
     ).save_pretrained(folder)

@@ -1,0 +1,87 @@
+"""Hounsfield units: their range, the windows that radiologists look through, their scale."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+# The range of a 12-bit CT, in HU; its lowest value is what lies outside a scan.
+AIR_HU, MAX_HU = -1024.0, 3071.0
+# What HU are divided by before a network sees them, as in the official code.
+HU_SCALE = 1024.0
+
+WINDOWS: dict[str, tuple[float, float]] = {
+    "pretraining": ((AIR_HU + MAX_HU) / 2, MAX_HU - AIR_HU),
+    "lung": (-600.0, 1500.0),
+    "soft tissue": (50.0, 400.0),
+    "bone": (400.0, 1800.0),
+}
+"""Level and width in HU of the windows with a name; "pretraining" is the whole range of a CT."""
+
+SCALES = ("pretraining", "unit")
+
+
+def window_range(window: str | Sequence[float]) -> tuple[float, float]:
+    """Return the lowest and the highest value that a window shows.
+
+    `window` is a name of `WINDOWS` (underscores and hyphens stand for spaces) or a level and a
+    width, the middle and the length of the range (DICOM PS3.3, C.11.2.1.2).
+
+    Raises:
+        ValueError: if there is no window of that name, or a number is not finite, or the width is
+            not positive.
+    """
+    level, width = require_window("window", window)
+    return level - width / 2, level + width / 2
+
+
+def require_window(field: str, window: Any) -> tuple[float, float]:
+    """Return level and width, or raise a ValueError that names the field."""
+    if isinstance(window, str):
+        name = window.lower().replace("_", " ").replace("-", " ")
+        if name not in WINDOWS:
+            raise ValueError(
+                f"{field} must be one of {list(WINDOWS)} or (level, width); got {window!r}."
+            )
+        return WINDOWS[name]
+    numbers = np.ravel(window)
+    valid = len(numbers) == 2 and numbers.dtype.kind in "iuf" and np.isfinite(numbers).all()
+    if not valid or numbers[1] <= 0:
+        raise ValueError(
+            f"{field} must be one of {list(WINDOWS)} or (level, width) with a positive width; got "
+            f"{window!r}."
+        )
+    return float(numbers[0]), float(numbers[1])
+
+
+def scale_of(
+    scaling: str | Sequence[float], window: str | Sequence[float] | None
+) -> tuple[float, float]:
+    """Return offset and divisor: a network sees `(HU - offset) / divisor`.
+
+    `scaling` is "pretraining", which divides by 1024 whatever the window; "unit", which turns the
+    window into [0, 1]; or the two numbers themselves.
+
+    Raises:
+        ValueError: if it is none of these, if the divisor is not positive, or if "unit" comes
+            without a window.
+    """
+    if isinstance(scaling, str) and scaling == "pretraining":
+        return 0.0, HU_SCALE
+    if isinstance(scaling, str) and scaling == "unit":
+        if window is None:
+            raise ValueError('scaling="unit" turns the window into [0, 1]; got window=None.')
+        low, high = window_range(window)
+        return low, high - low
+    numbers = np.ravel(scaling)
+    if isinstance(scaling, str) or len(numbers) != 2 or numbers.dtype.kind not in "iuf":
+        raise ValueError(f"scaling must be one of {SCALES} or (offset, divisor); got {scaling!r}.")
+    offset, divisor = (float(number) for number in numbers)
+    if not math.isfinite(offset) or not 0 < divisor < math.inf:
+        raise ValueError(
+            f"scaling must be (offset, divisor), finite, with a positive divisor; got {scaling!r}."
+        )
+    return offset, divisor
