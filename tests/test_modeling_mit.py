@@ -1,6 +1,4 @@
 import copy
-import json
-from pathlib import Path
 
 import pytest
 import torch
@@ -213,6 +211,7 @@ def test_other_types_are_near_float32(model, dtype, pixel_values):
 
 @pytest.mark.parametrize("pixel_values", [image(size=(48, 80)), volume()], ids=["2d", "3d"])
 def test_compiles_in_one_graph(model, pixel_values):
+    torch.compiler.reset()  # A second dimension would make sizes symbolic, which takes minutes.
     compiled = torch.compile(model, fullgraph=True, backend="aot_eager")
     with torch.no_grad():
         torch.testing.assert_close(compiled(pixel_values).logits, model(pixel_values).logits)
@@ -279,14 +278,6 @@ def test_an_encoder_checkpoint_reports_the_rest_as_missing(small_config, tmp_pat
     _, info = MiTForPreTraining.from_pretrained(tmp_path, output_loading_info=True)
     assert info["missing_keys"]
     assert all(not key.startswith("encoder.") for key in info["missing_keys"])
-
-
-def test_the_published_code_travels_flat_with_the_checkpoint(model, tmp_path):
-    model.save_pretrained(tmp_path)
-    saved = {path.name for path in Path(tmp_path).iterdir()}
-    assert {"configuration_mit.py", "layers_mit.py", "modeling_mit.py"} <= saved
-    auto_map = json.loads((tmp_path / "config.json").read_text())["auto_map"]
-    assert auto_map["AutoModelForPreTraining"] == "modeling_mit.MiTForPreTraining"
 
 
 def test_new_weights_are_drawn_for_every_parameter(small_config):

@@ -1,10 +1,14 @@
 """MiT model configuration: the pyramid as data."""
 
+import copy
 import math
+from typing import Any, ClassVar
 
 from huggingface_hub.dataclasses import strict
 from transformers.backbone_utils import BackboneConfigMixin
 from transformers.configuration_utils import PreTrainedConfig
+
+from .publication_mit import AUTO_MAP, CUSTOM_PIPELINES
 
 
 @strict
@@ -51,6 +55,11 @@ class MiTConfig(BackboneConfigMixin, PreTrainedConfig):
         projection_hidden_size: Width of the two hidden layers of the projection head.
         projection_size: Width of the projection head's bottleneck.
         num_prototypes: Number of prototypes K of the self-distillation.
+        classifier_dropout_prob: Dropout of the class token in front of the image classifier.
+        deep_supervision: Whether a segmentation model has auxiliary heads on the decoder's maps,
+            which training alone computes. False passes over those of a checkpoint.
+        semantic_loss_ignore_index: Label of pixels and voxels that take no part in the
+            segmentation loss.
 
     Raises:
         ValueError: If the lists disagree in length, or a width and its heads do not fit.
@@ -64,6 +73,8 @@ class MiTConfig(BackboneConfigMixin, PreTrainedConfig):
     """
 
     model_type = "unimiss_mit"
+    # Saving copies the code too, as it does for a class that is registered for an Auto class.
+    _auto_class: ClassVar[str | None] = "AutoConfig"
 
     stem_channels: int = 32
     hidden_sizes: list[int] | tuple[int, ...] = (48, 128, 256, 512)
@@ -96,6 +107,9 @@ class MiTConfig(BackboneConfigMixin, PreTrainedConfig):
     projection_hidden_size: int = 2048
     projection_size: int = 256
     num_prototypes: int = 65536
+    classifier_dropout_prob: float | int = 0.0
+    deep_supervision: bool = True
+    semantic_loss_ignore_index: int = 255
     _out_features: list[str] | None = None
     _out_indices: list[int] | None = None
 
@@ -134,6 +148,7 @@ class MiTConfig(BackboneConfigMixin, PreTrainedConfig):
             out_indices=kwargs.pop("out_indices", None),
             out_features=kwargs.pop("out_features", None),
         )
+        self._drop_registered_pipelines(kwargs)
         super().__post_init__(**kwargs)
 
     def _check_stages(self, prefix: str, names: tuple[str, ...]) -> None:
@@ -151,6 +166,31 @@ class MiTConfig(BackboneConfigMixin, PreTrainedConfig):
                 raise ValueError(
                     f"{prefix}num_attention_heads: {heads} heads do not divide a width of {width}."
                 )
+
+    @staticmethod
+    def _drop_registered_pipelines(settings: dict[str, Any]) -> None:
+        """Forget those pipelines of a saved folder that transformers knows already.
+
+        For the others, `pipeline` runs the folder's code, and demands `trust_remote_code`.
+        """
+        pipelines = settings.pop("custom_pipelines", None)
+        if not pipelines:
+            return
+        from transformers.pipelines import PIPELINE_REGISTRY
+
+        known = PIPELINE_REGISTRY.get_supported_tasks()
+        pipelines = {task: info for task, info in pipelines.items() if task not in known}
+        if pipelines:
+            settings["custom_pipelines"] = pipelines
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the settings, and which code opens a saved folder (see `publication_mit`)."""
+        settings = super().to_dict()
+        settings["auto_map"] = AUTO_MAP | settings.get("auto_map", {})
+        # A copy: `pipeline` replaces names by classes in what it loaded.
+        ours = copy.deepcopy(CUSTOM_PIPELINES)
+        settings["custom_pipelines"] = settings.get("custom_pipelines", {}) | ours
+        return settings
 
     @classmethod
     def tiny(cls, **overrides) -> "MiTConfig":

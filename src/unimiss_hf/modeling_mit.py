@@ -141,6 +141,14 @@ class MiTPreTrainedModel(PreTrainedModel):
     _supports_sdpa = True
     _supports_attention_backend = True
     _can_compile_fullgraph = True
+    # Beside the encoder, in one model or another.
+    _parts = ("decoder", "projection_head", "norm", "classifier", "segmenter", "auxiliary_heads")
+
+    def post_init(self) -> None:
+        """Let loading pass over the parts of other models in a checkpoint, and nothing else."""
+        super().post_init()
+        absent = [part for part in self._parts if getattr(self, part, None) is None]
+        self._keys_to_ignore_on_load_unexpected = {rf"^{part}\." for part in absent}
 
     @torch.no_grad()
     def _init_weights(self, module: nn.Module) -> None:
@@ -233,9 +241,6 @@ def _rising_rates(rate: float, depths: list[int]) -> list[list[float]]:
 
 class MiTModel(MiTPreTrainedModel):
     """The bare MiT encoder, for 2D images and 3D volumes alike."""
-
-    # The other halves of a pretraining checkpoint; anything else unexpected is reported.
-    _keys_to_ignore_on_load_unexpected = (r"^decoder\.", r"^projection_head\.")
 
     def __init__(self, config: MiTConfig):
         super().__init__(config)
@@ -441,8 +446,6 @@ class MiTForPreTraining(MiTPreTrainedModel):
 
 class MiTBackbone(BackboneMixin, MiTPreTrainedModel):
     """MiT encoder that returns feature maps, for dense prediction."""
-
-    _keys_to_ignore_on_load_unexpected = MiTModel._keys_to_ignore_on_load_unexpected
 
     def __init__(self, config: MiTConfig):
         super().__init__(config)

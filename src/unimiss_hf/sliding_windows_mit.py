@@ -1,0 +1,370 @@
+"""Whole images and volumes through a network that was trained on crops: sliding windows.
+
+MONAI, which cuts and joins the windows, is needed only for inputs that are larger than one.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+from transformers.modeling_utils import PreTrainedModel
+
+Overlap = float | Sequence[float]
+
+
+@dataclass(frozen=True)
+class MiTFeatures:
+    """Features of whole images or volumes.
+
+    Attributes:
+        pooled: The class token, averaged over windows, `(batch, channels)`.
+        patches: The encoder's last feature map on the grid of the whole input,
+            `(batch, channels, [depth,] height, width)`: with the patch size of [`patch_size`], an
+            axis of `n` voxels has `ceil(n / patch)` patches, the first of which begins at voxel 0.
+    """
+
+    pooled: torch.Tensor
+    patches: torch.Tensor
+
+
+def patch_size(model: PreTrainedModel, num_axes: int) -> tuple[int, ...]:
+    """Return how many voxels one patch of the encoder's last feature map stands for.
+
+    Args:
+        model: A MiT.
+        num_axes: 2 for images, 3 for volumes.
+
+    Returns:
+        The product of the strides along each axis, `([depth,] height, width)`: 32 x 32 pixels and
+        16 x 32 x 32 voxels for the published sizes.
+
+    Raises:
+        TypeError: If `model` is no MiT.
+    """
+    encoder = _encoder(model)
+    strides = []
+    for embedding in (encoder.stem, *(stage.patch_embedding for stage in encoder.stages)):
+        layer = embedding.embedding_2d if num_axes == 2 else embedding.embedding_3d
+        strides.append(layer.convolution.stride)
+    return tuple(math.prod(along_axis) for along_axis in zip(*strides, strict=True))
+
+
+def feature_window(
+    model: PreTrainedModel, num_axes: int, window: Sequence[int] | None = None
+) -> tuple[int, ...]:
+    """Return the window of [`extract_features`]: what fits in it goes through the network whole.
+
+    Args:
+        model: A MiT.
+        num_axes: 2 for images, 3 for volumes.
+        window: `([depth,] height, width)` in voxels; the native size of the model's config
+            (`image_size`, `volume_size`) by default.
+
+    Returns:
+        The window, each axis rounded up to a whole number of patches.
+
+    Raises:
+        ValueError: If the window has another number of axes, or lengths that are not positive.
+        TypeError: If `model` is no MiT.
+    """
+    window = _checked_window(model.config, num_axes, window)
+    patch = patch_size(model, num_axes)
+    return tuple(_round_up(length, step) for length, step in zip(window, patch, strict=True))
+
+
+def extract_features(
+    model: PreTrainedModel,
+    pixel_values: torch.Tensor,
+    window: Sequence[int] | None = None,
+    overlap: Overlap = 0.0,
+    batch_size: int = 4,
+) -> MiTFeatures:
+    """Extract the features of whole images or volumes, without gradients.
+
+    What fits in the window goes through the encoder whole. Anything larger is cut into windows, all
+    of which begin at a multiple of the patch size, so that their patches lie on one grid: the end
+    of each axis is filled up to a whole number of patches with the sample's own minimum, which is
+    air, and a last window that would reach beyond is moved back. Pooled features are averaged over
+    windows, each counting by the share of it that lies inside the input; patch features are
+    averaged where windows overlap.
+
+    An axis that is shorter than the pyramid can hold (a volume of 2 slices) is filled up with the
+    minimum, too.
+
+    Args:
+        model: A `MiTModel`, or a model with one as its `encoder`, in evaluation mode.
+        pixel_values: `(batch, 3 or 1, height, width)` or `(batch, 1, depth, height, width)`,
+            floating point, as `MiTImageProcessor` makes them. Windows move to the model's device
+            and type one batch at a time.
+        window: `([depth,] height, width)` in voxels; see [`feature_window`].
+        overlap: Share of a window, from 0 to below 1, that the next one covers again; one number,
+            or one for each axis. It is rounded up to what whole patches allow, so windows of one
+            patch never overlap.
+        batch_size: Windows that go through the network at once. An input that fits goes with its
+            whole batch.
+
+    Returns:
+        The features, on the device of `pixel_values`, in float32 (float64 if the model is).
+
+    Raises:
+        ValueError: If the model is in training mode, or `pixel_values` or a setting cannot be had.
+        TypeError: If `model` is no MiT.
+        ImportError: If MONAI is missing and the input does not fit in the window.
+    """
+    encoder = _encoder(model)
+    pixel_values = _checked_input(model, pixel_values)
+    size = tuple(pixel_values.shape[2:])
+    window = feature_window(encoder, len(size), window)
+    overlap = _checked_overlap(overlap, len(size))
+    batch_size = _checked_batch_size(batch_size)
+    patch = patch_size(encoder, len(size))
+    device, dtype = pixel_values.device, pixel_values.dtype
+
+    def encode(voxels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        output = encoder(voxels.to(model.device), output_hidden_states=True, return_dict=True)
+        return output.pooler_output.to(dtype), output.hidden_states[-1].to(dtype)
+
+    if all(n <= length for n, length in zip(size, window, strict=True)):
+        least = _minimum_size(encoder.config, len(size))
+        lengths = [max(n, low) for n, low in zip(size, least, strict=True)]
+        # Not inference_mode, whose tensors no probe could be trained on.
+        with torch.no_grad():
+            pooled, patches = encode(_filled_up(pixel_values, lengths))
+        pooled, patches = pooled.to(device), patches.to(device)
+    else:
+        lengths = [_round_up(n, step) for n, step in zip(size, patch, strict=True)]
+        window = tuple(min(n, length) for n, length in zip(lengths, window, strict=True))
+        mean = _WeightedMean(size)
+
+        def encode_windows(voxels: torch.Tensor, places: list[list[slice]]) -> torch.Tensor:
+            pooled, patches = encode(voxels)
+            mean.add(pooled.to(device), places)
+            return patches
+
+        patches = _slide(
+            encode_windows,
+            _filled_up(pixel_values, lengths),
+            window,
+            batch_size,
+            model.device,
+            overlap=_patch_overlap(window, patch, overlap),
+            with_coord=True,
+        )
+        pooled = mean.result(len(pixel_values))
+    grid = tuple(slice(math.ceil(n / step)) for n, step in zip(size, patch, strict=True))
+    return MiTFeatures(pooled, patches[(..., *grid)])
+
+
+def predict_logits(
+    model: PreTrainedModel,
+    pixel_values: torch.Tensor,
+    window: Sequence[int] | None = None,
+    overlap: Overlap = 0.5,
+    batch_size: int = 4,
+) -> torch.Tensor:
+    """Predict the logits of each voxel of whole images or volumes, without gradients.
+
+    What fits in the window goes through the network whole. Anything larger is cut into windows
+    (along an axis that fits, they have its length), and logits are averaged where windows overlap,
+    weighted by a Gaussian around each window's centre. An axis that is shorter than the pyramid can
+    hold is filled up with the sample's minimum, and the logits are cut back.
+
+    Args:
+        model: A model of segmentation, in evaluation mode: its output has `logits`
+            `(batch, classes, [depth,] height, width)` at the input's resolution.
+        pixel_values: As [`extract_features`] takes them.
+        window: `([depth,] height, width)` in voxels; the native size of the model's config by
+            default.
+        overlap: Share of a window, from 0 to below 1, that the next one covers again; one number,
+            or one for each axis.
+        batch_size: Windows that go through the network at once. An input that fits goes with its
+            whole batch.
+
+    Returns:
+        Logits `(batch, classes, [depth,] height, width)` of the input's size, on the device of
+        `pixel_values`, in float32 (float64 if the model is).
+
+    Raises:
+        ValueError: If the model is in training mode, if `pixel_values` or a setting cannot be had,
+            or if the logits have another resolution than the input.
+        TypeError: If the model's output has no logits.
+        ImportError: If MONAI is missing and the input does not fit in the window.
+    """
+    pixel_values = _checked_input(model, pixel_values)
+    size = tuple(pixel_values.shape[2:])
+    minimum = _minimum_size(model.config, len(size))
+    window = _checked_window(model.config, len(size), window)
+    if any(length < least for length, least in zip(window, minimum, strict=True)):
+        raise ValueError(f"window is {window}, but the pyramid needs {minimum} at least.")
+    overlap = _checked_overlap(overlap, len(size))
+    batch_size = _checked_batch_size(batch_size)
+    device, dtype = pixel_values.device, pixel_values.dtype
+
+    def predict(voxels: torch.Tensor) -> torch.Tensor:
+        logits = getattr(model(voxels.to(model.device), return_dict=True), "logits", None)
+        if logits is None:
+            raise TypeError(
+                f"{type(model).__name__} gives no logits; wanted a model of segmentation."
+            )
+        if logits.shape[2:] != voxels.shape[2:]:
+            raise ValueError(
+                f"{type(model).__name__} gives logits of shape {tuple(logits.shape)} for "
+                f"{tuple(voxels.shape)}; wanted the same lengths (a model of segmentation)."
+            )
+        return logits.to(dtype)
+
+    lengths = [max(n, least) for n, least in zip(size, minimum, strict=True)]
+    voxels = _filled_up(pixel_values, lengths)
+    if all(n <= length for n, length in zip(size, window, strict=True)):
+        with torch.no_grad():
+            logits = predict(voxels).to(device)
+    else:
+        window = tuple(min(n, length) for n, length in zip(lengths, window, strict=True))
+        logits = _slide(
+            predict, voxels, window, batch_size, model.device, overlap=overlap, mode="gaussian"
+        )
+    return logits[(..., *(slice(n) for n in size))]
+
+
+class _WeightedMean:
+    """Mean of windows' features, each weighted by its share inside an input of a size."""
+
+    def __init__(self, size: tuple[int, ...]):
+        self.size = size
+        self.sums: dict[int, torch.Tensor] = {}
+        self.weights: dict[int, float] = {}
+
+    def add(self, pooled: torch.Tensor, places: list[list[slice]]) -> None:
+        """Add `(windows, channels)`; a place is MONAI's: the sample, all channels, the voxels."""
+        for row, (sample, _, *voxels) in zip(pooled, places, strict=True):
+            weight = math.prod(
+                (min(part.stop, n) - part.start) / (part.stop - part.start)
+                for part, n in zip(voxels, self.size, strict=True)
+            )
+            index = sample.start
+            self.sums[index] = self.sums.get(index, 0) + weight * row
+            self.weights[index] = self.weights.get(index, 0) + weight
+
+    def result(self, batch_size: int) -> torch.Tensor:
+        """Return the means, `(batch, channels)`."""
+        return torch.stack([self.sums[index] / self.weights[index] for index in range(batch_size)])
+
+
+def _slide(
+    predictor: Callable[..., torch.Tensor],
+    voxels: torch.Tensor,
+    window: tuple[int, ...],
+    batch_size: int,
+    device: torch.device,
+    **settings: Any,
+) -> torch.Tensor:
+    """Run MONAI's sliding windows on a device, and join them where the voxels are."""
+    try:
+        from monai.inferers import sliding_window_inference
+    except ImportError as error:
+        raise ImportError(
+            f"An input of {tuple(voxels.shape[2:])} voxels is larger than the window {window}, and "
+            "sliding windows need MONAI: pip install monai"
+        ) from error
+    with torch.no_grad():
+        return sliding_window_inference(
+            voxels,
+            window,
+            batch_size,
+            predictor,
+            sw_device=device,
+            device=voxels.device,
+            **settings,
+        )
+
+
+def _patch_overlap(
+    window: tuple[int, ...], patch: tuple[int, ...], overlap: tuple[float, ...]
+) -> tuple[float, ...]:
+    """The overlap from which MONAI derives an interval that is a whole number of patches."""
+    overlaps = []
+    for length, step, share in zip(window, patch, overlap, strict=True):
+        # The rounding in `1 - share` is not to cost a patch: 1 - 0.9 is a little less than 0.1.
+        interval = max(step, math.floor(length * (1 - share) / step + 1e-6) * step)
+        # MONAI rounds its interval down; half a voxel more keeps it from losing one to rounding.
+        overlaps.append(max(0.0, 1 - (interval + 0.5) / length))
+    return tuple(overlaps)
+
+
+def _filled_up(pixel_values: torch.Tensor, lengths: Sequence[int]) -> torch.Tensor:
+    """Fill up the end of each axis to a length, with the minimum of each sample and channel."""
+    size = pixel_values.shape[2:]
+    if tuple(size) == tuple(lengths):
+        return pixel_values
+    air = pixel_values.flatten(2).amin(2)
+    filled = air.unflatten(1, (-1, *[1] * len(size))).repeat(1, 1, *lengths)
+    filled[(..., *(slice(n) for n in size))] = pixel_values
+    return filled
+
+
+def _round_up(length: int, step: int) -> int:
+    return math.ceil(length / step) * step
+
+
+def _encoder(model: nn.Module) -> nn.Module:
+    encoder = getattr(model, "encoder", model)
+    if not hasattr(encoder, "stem") or not hasattr(encoder, "stages"):
+        raise TypeError(
+            f"Wanted a MiTModel, or a model with one as its encoder; got {type(model).__name__}."
+        )
+    return encoder
+
+
+def _minimum_size(config: Any, num_axes: int) -> tuple[int, ...]:
+    return tuple(config.minimum_image_size if num_axes == 2 else config.minimum_volume_size)
+
+
+def _checked_input(model: nn.Module, pixel_values: torch.Tensor) -> torch.Tensor:
+    """The input in the type that windows are joined in; a ValueError says what is wrong."""
+    if model.training:
+        raise ValueError(
+            f"{type(model).__name__} is in training mode, where dropout and stochastic depth make "
+            "outputs random. Call model.eval() first."
+        )
+    shape = tuple(pixel_values.shape)
+    if len(shape) not in (4, 5) or 0 in shape or not pixel_values.is_floating_point():
+        raise ValueError(
+            f"pixel_values have shape {shape} and type {pixel_values.dtype}; wanted floating-point "
+            "(batch, channels, height, width) or (batch, channels, depth, height, width), none of "
+            "them 0, as MiTImageProcessor makes them."
+        )
+    return pixel_values.to(torch.promote_types(torch.float32, model.dtype))
+
+
+def _checked_window(config: Any, num_axes: int, window: Sequence[int] | None) -> tuple[int, ...]:
+    native = config.image_size if num_axes == 2 else config.volume_size
+    window = tuple(native if window is None else window)
+    integers = all(isinstance(length, int) for length in window)
+    if len(window) != num_axes or not integers or min(window) < 1:
+        axes = "(height, width)" if num_axes == 2 else "(depth, height, width)"
+        raise ValueError(f"window is {window}; wanted positive integers {axes} for such an input.")
+    return window
+
+
+def _checked_overlap(overlap: Overlap, num_axes: int) -> tuple[float, ...]:
+    shares = (overlap,) * num_axes if isinstance(overlap, int | float) else tuple(overlap)
+    if len(shares) != num_axes or not all(0 <= share < 1 for share in shares):
+        raise ValueError(
+            f"overlap is {overlap}; wanted a number from 0 to below 1, or one for each of "
+            f"{num_axes} axes."
+        )
+    return shares
+
+
+def _checked_batch_size(batch_size: int) -> int:
+    if batch_size < 1:
+        raise ValueError(f"batch_size is {batch_size}; it must be 1 or more.")
+    return batch_size
+
+
+__all__ = ["MiTFeatures", "extract_features", "feature_window", "patch_size", "predict_logits"]
