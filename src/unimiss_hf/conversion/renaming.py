@@ -1,7 +1,7 @@
 """Official UniMiSS state dicts, renamed to ours."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 import torch
 
@@ -63,27 +63,78 @@ def convert_state_dict(state_dict: Mapping[str, torch.Tensor]) -> dict[str, torc
         ValueError: If a key is not one of the official network's, if two keys become one, or if a
             prototype's norm is not 1.
     """
-    converted: dict[str, torch.Tensor] = {}
+    names, unknown = rename_keys(state_dict)
+    check_prototype_norms(state_dict)
+    if unknown:
+        raise ValueError(
+            f"{len(unknown)} of {len(state_dict)} keys are not those of the official UniMiSS "
+            f"network: {list_names(unknown)}. Official UniMiSS tiny and small checkpoints are "
+            "taken."
+        )
+    return {ours: state_dict[official] for ours, official in names.items()}
+
+
+def rename_keys(official_names: Iterable[str]) -> tuple[dict[str, str], list[str]]:
+    """Find our name of each official key.
+
+    Args:
+        official_names: Keys as [`convert_state_dict`] takes them, and any others.
+
+    Returns:
+        A dictionary from our names to the official ones, and the keys that the official network
+        does not have. The prototypes' norms are in neither.
+
+    Raises:
+        ValueError: If two keys become one.
+    """
+    renamed: dict[str, str] = {}
     unknown = []
-    for official_name, tensor in state_dict.items():
-        name = official_name.removeprefix("module.").removeprefix("backbone.")
+    for official_name in official_names:
+        name = without_wrappers(official_name)
         if name == _PROTOTYPE_NORMS:
-            _check_prototype_norms(official_name, tensor)
             continue
         new_name = _rename(name)
         if new_name is None:
             unknown.append(official_name)
-        elif new_name in converted:
-            raise ValueError(f"{official_name} becomes {new_name}, which is already taken.")
+        elif new_name in renamed:
+            raise ValueError(
+                f"{official_name} becomes {new_name}, which is already taken by "
+                f"{renamed[new_name]}. Give a state dict that holds each weight once."
+            )
         else:
-            converted[new_name] = tensor
-    if unknown:
-        shown = ", ".join(unknown[:10]) + (", …" if len(unknown) > 10 else "")
-        raise ValueError(
-            f"{len(unknown)} of {len(state_dict)} keys are not those of the official UniMiSS "
-            f"network: {shown}. Official UniMiSS tiny and small checkpoints are taken."
-        )
-    return converted
+            renamed[new_name] = official_name
+    return renamed, unknown
+
+
+def check_prototype_norms(state_dict: Mapping[str, torch.Tensor]) -> None:
+    """Make sure that leaving out the prototypes' norms changes nothing.
+
+    Raises:
+        ValueError: If a norm is not 1.
+    """
+    for name, norms in state_dict.items():
+        if without_wrappers(name) != _PROTOTYPE_NORMS:
+            continue
+        if not isinstance(norms, torch.Tensor) or norms.is_meta:
+            raise ValueError(f"{name} has no values; the prototypes' norms must be a tensor of 1.")
+        distances = (norms - 1).abs()
+        # put this way round, a norm that is NaN is refused too
+        if not (distances <= 1e-6).all():
+            raise ValueError(
+                f"{name} holds a prototype norm that is {distances.max().item():.3g} away from 1. "
+                "UniMiSS fixes the norms at 1 (norm_last_layer), and MiTForPreTraining knows no "
+                "other."
+            )
+
+
+def without_wrappers(official_name: str) -> str:
+    """Take off what distributed training and the pretraining wrapper put in front of a key."""
+    return official_name.removeprefix("module.").removeprefix("backbone.")
+
+
+def list_names(names: Sequence[str]) -> str:
+    """Write down the first ten names, for a message."""
+    return ", ".join(names[:10]) + (f", … ({len(names) - 10} more)" if len(names) > 10 else "")
 
 
 def _rename(name: str) -> str | None:
@@ -94,12 +145,3 @@ def _rename(name: str) -> str | None:
         return None
     # `<n>` marks a stage counted from 1; ours are counted from 0
     return re.sub(r"<(\d)>", lambda match: str(int(match[1]) - 1), new_name)
-
-
-def _check_prototype_norms(name: str, norms: torch.Tensor) -> None:
-    furthest = (norms - 1).abs().max().item()
-    if furthest > 1e-6:
-        raise ValueError(
-            f"{name} holds a prototype norm that is {furthest:.3g} away from 1. UniMiSS fixes the "
-            "norms at 1 (norm_last_layer), and MiTForPreTraining knows no other."
-        )

@@ -1,24 +1,9 @@
-import json
-from pathlib import Path
-
 import pytest
 import torch
 
+from official_checkpoints import constant_network
 from unimiss_hf import MiTConfig, MiTForPreTraining
 from unimiss_hf.conversion import convert_state_dict
-
-SHAPES = json.loads((Path(__file__).parent / "reference/state_dict_shapes.json").read_text())
-
-
-def official(size: str, prefix: str = "") -> dict[str, torch.Tensor]:
-    return {prefix + name: torch.zeros(shape) for name, shape in SHAPES[f"mit_{size}"].items()}
-
-
-def head() -> dict[str, torch.Tensor]:
-    return {
-        name: torch.ones(shape) if name.endswith("weight_g") else torch.zeros(shape)
-        for name, shape in SHAPES["head"].items()
-    }
 
 
 @pytest.mark.parametrize("size", ["tiny", "small"])
@@ -27,36 +12,43 @@ def test_every_official_weight_finds_its_place(size, prefix):
     with torch.device("meta"):
         model = MiTForPreTraining(getattr(MiTConfig, size)(num_prototypes=256))
     outer = "module." if prefix.startswith("module.") else ""
-    converted = convert_state_dict(
-        official(size, prefix) | {outer + name: tensor for name, tensor in head().items()}
-    )
+    converted = convert_state_dict(constant_network(size, backbone=prefix, head=outer))
     assert {name: tensor.shape for name, tensor in converted.items()} == {
         name: tensor.shape for name, tensor in model.state_dict().items()
     }
 
 
 def test_tensors_are_passed_on_and_not_copied():
-    weights = official("tiny")
+    weights = constant_network("tiny", head=None)
     converted = convert_state_dict(weights)
     assert {id(tensor) for tensor in converted.values()} == {id(t) for t in weights.values()}
 
 
 def test_unknown_keys_are_named():
+    weights = constant_network("tiny", head=None)
     with pytest.raises(ValueError, match=r"2 of 201 keys .*: extra\.weight, transformer\.invented"):
         convert_state_dict(
-            official("tiny")
-            | {"extra.weight": torch.zeros(1), "transformer.invented": torch.zeros(1)}
+            weights | {"extra.weight": torch.zeros(1), "transformer.invented": torch.zeros(1)}
         )
 
 
-def test_prototypes_of_another_norm_are_refused():
-    weights = head()
-    weights["head.last_layer.weight_g"][3] = 1.5
-    with pytest.raises(ValueError, match=r"weight_g.* 0\.5 away from 1"):
-        convert_state_dict(weights)
+@pytest.mark.parametrize(("norm", "told"), [(1.5, "0.5"), (float("nan"), "nan")])
+def test_prototypes_of_another_norm_are_refused(norm, told):
+    norms = torch.ones(256, 1)
+    norms[3] = norm
+    with pytest.raises(ValueError, match=rf"weight_g.* {told} away from 1"):
+        convert_state_dict({"module.head.last_layer.weight_g": norms})
+
+
+@pytest.mark.parametrize("norms", [[1.0], torch.ones(256, 1, device="meta")])
+def test_prototype_norms_without_values_are_refused(norms):
+    with pytest.raises(ValueError, match="weight_g has no values"):
+        convert_state_dict({"head.last_layer.weight_g": norms})
 
 
 def test_two_names_for_one_weight_are_refused():
     weights = {"norm.weight": torch.zeros(48), "backbone.norm.weight": torch.zeros(48)}
-    with pytest.raises(ValueError, match=r"decoder\.norm\.weight, which is already taken"):
+    with pytest.raises(
+        ValueError, match=r"decoder\.norm\.weight, which is already taken by norm\.weight"
+    ):
         convert_state_dict(weights)
