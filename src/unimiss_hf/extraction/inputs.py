@@ -1,0 +1,267 @@
+"""From the words of a command to named inputs: files, folders, lists of paths, data sets."""
+
+import functools
+from collections.abc import Callable, Collection, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ..array_reading_mit import is_array_file
+from ..data.reading import open_image
+from ..data.sources import (
+    FILE_SUFFIXES,
+    Source,
+    counts,
+    forbid_mistyped_path,
+    open_source,
+    suffix_of,
+    visible_files,
+)
+from ..dicom_reading_mit import group_slices, is_dicom
+from ..nifti_reading_mit import is_volume_file
+from .settings import ExtractionSettings
+
+_HUB_PREFIX = "hf://"
+_SHARD_SUFFIXES = (".parquet", ".arrow", ".tar")
+_SAVED_DATA_SET = ("dataset_dict.json", "state.json")
+# The table of contents that lies beside a CD's DICOM files and has their magic number.
+_DICOM_INDEX = "DICOMDIR"
+
+
+@dataclass(frozen=True)
+class NamedInput:
+    """An input that nothing has read yet.
+
+    Attributes:
+        name: Its path, or `data set[split][index]`.
+        open: Gives what `MiTImageProcessor` takes.
+    """
+
+    name: str
+    open: Callable[[], Any]
+
+
+@dataclass(frozen=True)
+class InputSet:
+    """All inputs of an extraction.
+
+    Attributes:
+        files: Inputs that are files, by name.
+        data_sets: Opened data sets, by the beginning of their records' names.
+        passed_over: Files in folders that are neither images nor volumes.
+    """
+
+    files: dict[str, NamedInput]
+    data_sets: dict[str, Source]
+    passed_over: list[Path]
+
+    @property
+    def num_inputs(self) -> int | None:
+        """How many inputs there are; `None` if a data set does not tell."""
+        lengths = [source.num_samples for source in self.data_sets.values()]
+        return None if None in lengths else len(self.files) + sum(lengths)
+
+    def count_of(self, names: Collection[str]) -> int:
+        """Count the names that are inputs."""
+        prefixes = tuple(self.data_sets)
+        return sum(name in self.files or name.startswith(prefixes) for name in names)
+
+    def without(self, done: Collection[str]) -> Iterator[NamedInput]:
+        """Iterate over the inputs whose names are not among those done."""
+        for name, file in self.files.items():
+            if name not in done:
+                yield file
+        for prefix, source in self.data_sets.items():
+            if sum(name.startswith(prefix) for name in done) == source.num_samples:
+                continue
+            for index, record in enumerate(source.records):
+                name = f"{prefix}{index}]"
+                if name not in done:
+                    image = record["image"] or {}
+                    yield NamedInput(name, functools.partial(open_image, image, source.dimension))
+
+    def describe_passed_over(self) -> str:
+        """Say in words which files were passed over: `3 (2 .csv, 1 .json)`."""
+        return f"{len(self.passed_over)} ({counts(self.passed_over)})"
+
+
+def find_inputs(words: Sequence[str], settings: ExtractionSettings) -> InputSet:
+    """Find out what the words of a command mean, without reading an image.
+
+    Args:
+        words: Each is one of
+
+            * an image, a volume, a DICOM or `.npy` file, whatever its name;
+            * a folder, which is walked at any depth, through links, hidden files left out;
+            * a `.txt` file with one of these a line; empty lines and those that begin with `#` are
+              passed over;
+            * a data set: `hf://datasets/owner/name` or `owner/name` of the Hub, or a local folder
+              or file of Parquet, Arrow or tar.
+
+            Whichever way they come, the DICOM files that lie in one folder are grouped: the slices
+            of a series are one volume, with the folder's name, and a radiograph is an input of its
+            own.
+        settings: `dimension`, `split`, `config_name`, `column` and `streaming` say what to take of
+            data sets.
+
+    Returns:
+        The inputs, each name once.
+
+    Raises:
+        FileNotFoundError: If something that looks like a path is not there; near matches are named.
+        ValueError: If a folder or list holds no input, or a data set has no dimension.
+        ConnectionError: If a data set's Hub cannot be reached.
+        ImportError: If DICOM files are among them, and pydicom is missing.
+    """
+    search = _Search(settings)
+    for word in words:
+        path = Path(word).expanduser()
+        if path.suffix.lower() != ".txt" or not path.is_file():
+            search.add(word)
+            continue
+        for number, line in _lines(path):
+            try:
+                search.add(line)
+            except (ValueError, OSError) as error:
+                kind = OSError if isinstance(error, OSError) else ValueError
+                raise kind(f"{path}, line {number}: {error}") from error
+    return search.result()
+
+
+def _lines(path: Path) -> list[tuple[int, str]]:
+    lines = [
+        (number, line.strip())
+        for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1)
+        if line.strip() and not line.lstrip().startswith("#")
+    ]
+    if not lines:
+        raise ValueError(f"{path} lists no inputs; wanted a path a line.")
+    return lines
+
+
+class _Search:
+    """What has been found so far; DICOM files by folder, as they are grouped at the end."""
+
+    def __init__(self, settings: ExtractionSettings):
+        self.settings = settings
+        self.files: dict[str, NamedInput] = {}
+        self.dicom: dict[Path, list[Path]] = {}
+        self.data_sets: dict[str, Source] = {}
+        self.passed_over: list[Path] = []
+
+    def result(self) -> InputSet:
+        for folder, paths in self.dicom.items():
+            for file in _grouped(folder, list(dict.fromkeys(paths))):
+                self.files[file.name] = file
+        return InputSet(self.files, self.data_sets, self.passed_over)
+
+    def add(self, word: str) -> None:
+        path = Path(word).expanduser()
+        if not word:
+            raise ValueError("An input is an empty word; wanted a path or the name of a data set.")
+        if word.startswith(_HUB_PREFIX) or (path.is_file() and suffix_of(path) in _SHARD_SUFFIXES):
+            self._add_data_set(word)
+        elif path.is_dir():
+            self._add_folder(path)
+        elif path.is_file():
+            self._add_file(path)
+        else:
+            forbid_mistyped_path(word, path)
+            if self.settings.dimension is None:
+                raise FileNotFoundError(
+                    f"There is no file or folder {word} (looked for {path.absolute()}). If a data "
+                    "set on the Hub is meant, say what to take of it: --dimension 2d or 3d."
+                )
+            self._add_data_set(word)
+
+    def _add_data_set(self, word: str) -> None:
+        settings = self.settings
+        if settings.dimension is None:
+            raise ValueError(f"{word} is a data set; say what to take of it: --dimension 2d or 3d.")
+        source = open_source(
+            word,
+            settings.dimension,
+            streaming=settings.streaming,
+            split=settings.split,
+            config_name=settings.config_name,
+            column=settings.column,
+        )
+        # Another configuration or column is other records, which names are to tell apart.
+        chosen = [settings.config_name, settings.split, settings.column]
+        parts = "".join(f"[{part}]" for part in chosen if part is not None)
+        self.data_sets[f"{source.name}{parts}["] = source
+
+    def _add_folder(self, folder: Path) -> None:
+        found = visible_files(folder)
+        saved = any((folder / name).is_file() for name in _SAVED_DATA_SET)
+        inputs = [path for path in found if _is_input(path)]
+        others = sorted(set(found) - set(inputs))
+        if saved or (not inputs and any(suffix_of(path) in _SHARD_SUFFIXES for path in others)):
+            self._add_data_set(str(folder))
+            return
+        if not inputs:
+            raise ValueError(
+                f"{folder} holds neither images nor volumes: found "
+                f"{counts(found) or 'no files'}; wanted PNG, JPEG, TIFF, BMP, NIfTI, DICOM or "
+                ".npy files."
+            )
+        headers = {path.with_suffix("") for path in inputs if path.suffix.lower() == ".hdr"}
+        for path in inputs:
+            if not _is_voxels_of(path, headers):
+                self._add_file(path)
+        self.passed_over += others
+
+    def _add_file(self, path: Path) -> None:
+        if not _is_named_like_an_input(path) and is_dicom(path):
+            self.dicom.setdefault(path.parent, []).append(path)
+        else:
+            self.files[str(path)] = _file_input(path)
+
+
+def _is_input(path: Path) -> bool:
+    return _is_named_like_an_input(path) or (path.name != _DICOM_INDEX and is_dicom(path))
+
+
+def _is_named_like_an_input(path: Path) -> bool:
+    return suffix_of(path) in FILE_SUFFIXES["2d"] or is_volume_file(path) or is_array_file(path)
+
+
+def _is_voxels_of(path: Path, headers: set[Path]) -> bool:
+    """Whether a file holds the voxels of an Analyze or NIfTI pair, whose header is the input."""
+    name = path.name
+    for suffix in (".img", ".img.gz"):
+        if name.lower().endswith(suffix):
+            return path.with_name(name[: -len(suffix)]) in headers
+    return False
+
+
+def _grouped(folder: Path, paths: list[Path]) -> list[NamedInput]:
+    """Inputs made of DICOM files of one folder; what cannot be grouped, reading will report."""
+    whole = NamedInput(str(folder), functools.partial(list, paths))
+    damaged: list[Path] = []
+    try:
+        groups = group_slices(paths)
+    except (ValueError, OSError):
+        damaged = [path for path in paths if not _can_be_grouped(path)]
+        try:
+            groups = group_slices([path for path in paths if path not in damaged])
+        except (ValueError, OSError):
+            return [whole]
+    stacks = [group for group in groups if isinstance(group, list)]
+    if damaged and stacks:
+        # The damaged file may be a slice: the volume is not to do without it unseen.
+        return [whole]
+    volumes = [NamedInput(str(folder), functools.partial(list, stack)) for stack in stacks]
+    return volumes + [_file_input(path) for path in (*groups, *damaged) if isinstance(path, Path)]
+
+
+def _can_be_grouped(path: Path) -> bool:
+    try:
+        group_slices([path])
+    except (ValueError, OSError):
+        return False
+    return True
+
+
+def _file_input(path: Path) -> NamedInput:
+    return NamedInput(str(path), functools.partial(Path, path))

@@ -1,0 +1,103 @@
+"""Named inputs in, tensors out: read and prepared by threads, in order, a few ahead."""
+
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from itertools import islice
+from typing import Any
+
+import torch
+
+from ..image_inputs_mit import dimension_of
+from .inputs import NamedInput
+
+# Inputs that each thread may be ahead: one at work, one done.
+_AHEAD = 2
+
+
+@dataclass(frozen=True)
+class PreparedInput:
+    """An input as the network takes it.
+
+    Attributes:
+        name: The input's name.
+        pixel_values: `(1, channels, [depth,] height, width)`, float32.
+    """
+
+    name: str
+    pixel_values: torch.Tensor
+
+
+@dataclass(frozen=True)
+class BadInput:
+    """An input that cannot be read or computed, and why, in one line."""
+
+    name: str
+    cause: str
+
+
+def prepare_inputs(
+    inputs: Iterable[NamedInput],
+    processor: Callable[..., Any],
+    workers: int,
+    header_spacing: Sequence[float] | None = None,
+) -> Iterator[PreparedInput | BadInput]:
+    """Read and prepare inputs, in their order.
+
+    Decoding and resampling release Python's lock for most of their time, so threads read while the
+    network computes.
+
+    Args:
+        inputs: What to read. Iterated over in the calling thread, a few inputs ahead.
+        processor: A `MiTImageProcessor`.
+        workers: Threads; 0 prepares each input when it is asked for.
+        header_spacing: The true spacing of volumes in mm, (depth, height, width), where headers are
+            wrong.
+
+    Yields:
+        One result for each input, whatever is wrong with it.
+
+    Raises:
+        ImportError: If a package that a kind of file needs is missing.
+    """
+    if workers == 0:
+        for item in inputs:
+            yield _prepare(item, processor, header_spacing)
+        return
+    remaining = iter(inputs)
+    running: deque[Future[PreparedInput | BadInput]] = deque()
+    executor = ThreadPoolExecutor(workers, thread_name_prefix="prepare")
+    try:
+        while True:
+            for item in islice(remaining, _AHEAD * workers - len(running)):
+                running.append(executor.submit(_prepare, item, processor, header_spacing))
+            if not running:
+                return
+            yield running.popleft().result()
+    finally:
+        executor.shutdown(cancel_futures=True)
+
+
+def one_line(error: Exception, name: str) -> str:
+    """Say what was wrong with an input in one line, without repeating its name at the beginning."""
+    cause = " ".join(str(error).split()) or type(error).__name__
+    return cause.removeprefix(name).removeprefix(":").strip() or cause
+
+
+def _prepare(
+    item: NamedInput, processor: Callable[..., Any], header_spacing: Sequence[float] | None
+) -> PreparedInput | BadInput:
+    # Damaged files make decoders raise nearly any type of error, MemoryError among them.
+    try:
+        source = item.open()
+        volume = header_spacing is not None and dimension_of(source) == 3
+        # A list in a list: the slices of one volume.
+        prepared = processor(
+            [source], source_spacing=header_spacing if volume else None, return_tensors="pt"
+        )
+    except ImportError:
+        raise
+    except Exception as error:
+        return BadInput(item.name, one_line(error, item.name))
+    return PreparedInput(item.name, prepared["pixel_values"])
