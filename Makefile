@@ -48,7 +48,7 @@ pretrain: sample
 test: $(VENV)/.installed-test
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses auto --dist worksteal
 
 format: $(VENV)/.installed-test
 	$(BIN)/ruff check --fix .

@@ -5,6 +5,8 @@ import os
 # Before any Hugging Face library reads them.
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
+# Tests run side by side, a process for each core: threads of one would only wait for the other's.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import nibabel
 import numpy as np
