@@ -5,7 +5,7 @@ import torch
 from PIL import Image
 
 from image_files import RANDOM, grid, nifti, saved
-from oriented_grids import stored_affine
+from oriented_grids import stored_affine, turn
 from unimiss_hf import MiTImageProcessor
 from unimiss_hf.data.sample import find_sample_ct
 from unimiss_hf.label_restoring_mit import label_map
@@ -71,15 +71,20 @@ def test_labels_of_an_oblique_anisotropic_flipped_volume_come_back(
 
 
 def test_the_heart_of_the_sample_ct_comes_back():
+    """The CT is flipped (LAS) and anisotropic (2.5 x 0.7 x 0.7 mm); here it is oblique too."""
     path = find_sample_ct()
     stored = nibabel.load(path.with_name("mask.nii.gz"))
+    oblique = np.eye(4)
+    oblique[:3, :3] = turn((0.1, -0.15, 0.2))
+    affine = oblique @ stored.affine
     heart = np.asarray(stored.dataobj) == HEART
-    labels = nibabel.Nifti1Image(heart.astype(np.uint8), stored.affine)
+    labels = nibabel.Nifti1Image(heart.astype(np.uint8), affine)
+    ct = nibabel.Nifti1Image(np.asarray(nibabel.load(path).dataobj), affine)
     processor = MiTImageProcessor(spacing=(1.5, 1.5, 1.5))
-    batch = processor(path, segmentation_maps=labels, return_tensors="pt")
+    batch = processor(ct, segmentation_maps=labels, return_tensors="pt")
     (answer,) = processor.post_process_semantic_segmentation(one_hot(batch["labels"], 2), batch)
     assert dice(np.asarray(answer.dataobj) == 1, heart) > 0.99
-    np.testing.assert_array_equal(answer.affine, nibabel.load(path).affine)
+    np.testing.assert_array_equal(answer.affine, affine)
 
 
 def test_scores_are_interpolated_before_the_class_is_chosen():
