@@ -9,7 +9,7 @@ from PIL import Image
 from dicom_files import slice_affine, write_enhanced, write_radiograph, write_series
 from image_files import grid, nifti, saved
 from unimiss_hf import MiTImageProcessor
-from unimiss_hf.image_inputs_mit import dimension_of, is_many, split_inputs
+from unimiss_hf.image_inputs_mit import dimension_of, split_inputs
 from unimiss_hf.image_reading_mit import load_radiograph, load_volume, read_volume
 
 
@@ -31,34 +31,32 @@ def film(tmp_path):
 
 class TestSplitting:
     def test_one_or_many(self, film):
-        assert split_inputs("a.png") == ["a.png"]
-        assert split_inputs(["a.png"]) == ["a.png"]
-        assert split_inputs(("a.png", film)) == ["a.png", film]
-        assert split_inputs([]) == []
-        assert [is_many(images) for images in ("a.png", ["a.png"], ("a.png", film), [])] == [
-            False,
-            True,
-            True,
-            True,
-        ]
+        assert split_inputs("a.png") == (["a.png"], False)
+        assert split_inputs(["a.png"]) == (["a.png"], True)
+        assert split_inputs(("a.png", film)) == (["a.png", film], True)
+        assert split_inputs([]) == ([], True)
 
     def test_the_slices_of_a_series_are_one(self, slices):
         shuffled = [slices[index] for index in (3, 1, 4, 0, 2)]
-        (series,) = split_inputs(shuffled)
+        (series,), many = split_inputs(shuffled)
         assert sorted(series) == sorted(slices)
-        assert not is_many(shuffled)
-        assert split_inputs([slices, "a.png"]) == [slices, "a.png"]
-        assert split_inputs([tuple(slices)]) == [slices]
-        assert is_many([slices])
+        assert not many
+        assert split_inputs([slices, "a.png"]) == ([slices, "a.png"], True)
+        assert split_inputs([tuple(slices)]) == ([slices], True)
 
     def test_radiographs_are_many(self, tmp_path, film):
         other = write_radiograph(tmp_path / "other.dcm", np.ones((9, 8), dtype=int))
-        assert split_inputs([film, other]) == [film, other]
-        assert is_many([film, other])
+        assert split_inputs([film, other]) == ([film, other], True)
 
     def test_loose_slices_beside_other_inputs_are_refused(self, slices):
-        with pytest.raises(ValueError, match=r"5 .*|slices of one series, beside .*a\.png.*list"):
-            split_inputs([*slices, "a.png"])
+        for other in ("a.png", np.zeros((8, 8, 8)), Image.new("L", (4, 4))):
+            with pytest.raises(ValueError, match=r"4 more .* slices of one series, beside .*list"):
+                split_inputs([*slices, other])
+
+    def test_lists_within_lists_hold_paths(self):
+        for nested in ([np.zeros((8, 8))], [0.5, 1.0], []):
+            with pytest.raises(TypeError, match="slices of one DICOM series, as paths; it holds"):
+                split_inputs([nested])
 
 
 class TestDimension:
@@ -98,6 +96,10 @@ class TestDimension:
         for name in ("a.png", "a.nii.gz", "a.dcm", "a.npy", "folder"):
             with pytest.raises(FileNotFoundError, match=name):
                 MiTImageProcessor()(tmp_path / name)
+
+    def test_an_empty_path_is_not_the_current_folder(self):
+        with pytest.raises(ValueError, match="empty path"):
+            MiTImageProcessor()("")
 
     def test_a_folder_without_dicom_says_what_it_holds(self, tmp_path):
         folder = tmp_path / "scans"
@@ -207,14 +209,28 @@ class TestSlicesInVolumeFiles:
             (np.array([0, 13107, 65535], np.uint16), {}, [0, 0.2, 1]),
             (np.array([0, 500, 1000], np.int16), {"cal_max": 500}, [0, 1, 1]),
             (np.array([0, 0.25, 1], np.float32), {}, [0, 0.25, 1]),
+            (np.array([0, 51, 255], np.uint8), {"scl_slope": 1 / 255, "scl_inter": 0}, [0, 0.2, 1]),
         ],
     )
     def test_what_the_header_or_the_type_declares(self, axial, values, header, wanted, recwarn):
         image = nifti(values.reshape(3, 1)[:, [0, 0], None], axial)
         for field, value in header.items():
             image.header[field] = value
+        image = nibabel.Nifti1Image.from_bytes(image.to_bytes())
         np.testing.assert_allclose(load_radiograph(image).pixels[0, 0], wanted, atol=1e-6)
         assert not recwarn.list
+
+    def test_12_bits_in_16_are_not_black(self, axial):
+        image = nifti(np.array([0, 819, 4095], np.uint16).reshape(3, 1)[:, [0, 0], None], axial)
+        with pytest.warns(UserWarning, match="lowest and highest, 0 and 4095"):
+            np.testing.assert_allclose(load_radiograph(image).pixels[0, 0], [0, 0.2, 1])
+
+    def test_a_slice_without_orientation_is_warned_of(self, axial):
+        image = nifti(np.array([0, 51, 255], np.uint8).reshape(3, 1)[:, [0, 0], None], axial)
+        image.set_sform(None, code=0)
+        image.set_qform(None, code=0)
+        with pytest.warns(UserWarning, match="neither an sform nor a qform"):
+            load_radiograph(image)
 
     def test_a_range_that_nothing_declares_is_warned_of(self, axial):
         image = nifti(np.array([-1000, 0, 1000], np.int16).reshape(3, 1)[:, [0, 0], None], axial)

@@ -1,4 +1,6 @@
+import copy
 import importlib
+import pickle
 import shutil
 import sys
 import warnings
@@ -51,7 +53,8 @@ class TestMiTImageProcessor:
             ((30, 32, 3), (1, 1, 30, 32)),
             ((4, 30, 32), (1, 1, 4, 30, 32)),
             ((30, 4, 8), (1, 1, 30, 4, 8)),
-            ((1, 3, 30, 32), (1, 1, 3, 30, 32)),
+            ((1, 2, 30, 32), (1, 1, 2, 30, 32)),
+            ((1, 1, 3, 30, 32), (1, 1, 3, 30, 32)),
             ((1, 8, 30, 3), (1, 1, 8, 30, 3)),
         ],
     )
@@ -65,10 +68,21 @@ class TestMiTImageProcessor:
 
     @pytest.mark.parametrize(
         "shape",
-        [(3, 30, 3), (1, 1, 1), (2, 30, 32), (30, 32, 4), (30, 32, 2), (8, 1, 30, 32), (5,)],
+        [
+            (3, 30, 3),
+            (1, 1, 1),
+            (2, 30, 32),
+            (30, 32, 4),
+            (30, 32, 2),
+            (8, 1, 30, 32),
+            (1, 3, 30, 32),
+            (1, 1, 30, 32),
+            (2, 1, 8, 30, 32),
+            (5,),
+        ],
     )
     def test_refuses_ambiguous_arrays(self, shape):
-        with pytest.raises(ValueError, match=r"4 axes, \(1, depth, height, width\)"):
+        with pytest.raises(ValueError, match=r"several ways.* \(1, 1, depth, height, width\)"):
             MiTImageProcessor()(np.zeros(shape))
 
     def test_channels_last_and_first_agree(self):
@@ -160,10 +174,41 @@ class TestMiTImageProcessor:
         with pytest.raises(ValueError, match="source_spacing must be"):
             processor(volume, source_spacing=(3, 0, 1))
 
+    def test_settings_are_the_processors_own(self):
+        size = {"height": 16, "width": 16}
+        processor, other = MiTImageProcessor(image_size=size), MiTImageProcessor()
+        size["height"] = 99
+        processor.to_dict()["image_size"]["height"] = 98
+        MiTImageProcessor().image_size["height"] = 97
+        assert processor.image_size == {"height": 16, "width": 16}
+        assert other.image_size == MiTImageProcessor().image_size == {"height": 224, "width": 224}
+
+    def test_messages_name_a_spacing_that_the_processor_takes(self, tmp_path):
+        image = nifti(grid(), (0.001, 0.001, 0.002))
+        image.header.set_xyzt_units("meter")
+        with pytest.raises(ValueError, match=r"are in meter\. Give .* source_spacing="):
+            MiTImageProcessor()(saved(image, tmp_path / "ct.nii"))
+        batch = MiTImageProcessor()(tmp_path / "ct.nii", source_spacing=(6, 1, 1))
+        assert batch["pixel_values"][0].shape == (1, 8, 5, 6)
+
+    def test_refuses_an_absurd_size(self):
+        with pytest.raises(ValueError, match=r"would have shape .* Check its spacing"):
+            MiTImageProcessor()(nifti(grid(), (700, 700, 2500)), spacing=(0.1, 0.1, 0.1))
+
+    def test_a_mask_of_an_array_is_not_lost(self):
+        masked = np.ma.masked_greater(np.random.default_rng(0).random((8, 8)), 0.5)
+        with pytest.raises(ValueError, match="filled"):
+            MiTImageProcessor()(masked)
+
+    def test_warnings_point_at_the_users_line(self):
+        with pytest.warns(UserWarning, match="stretch") as caught:
+            MiTImageProcessor()(np.zeros((20, 60)))
+        assert caught[0].filename == __file__
+
     def test_refuses_batches_of_both_dimensions_or_of_none(self, files):
         with pytest.raises(ValueError, match=r"a\.png.*2D.*a\.nii\.gz.*3D.*separate calls"):
             MiTImageProcessor()([files / "a.png", files / "a.nii.gz"])
-        with pytest.raises(ValueError, match="one image or more"):
+        with pytest.raises(ValueError, match="empty list"):
             MiTImageProcessor()([])
 
     def test_refuses_to_stack_unequal_sizes(self, files):
@@ -190,6 +235,9 @@ class TestMiTImageProcessor:
     @pytest.mark.parametrize(
         "setting",
         [
+            {"image_size": {"height": True, "width": 8}},
+            {"num_channels": True},
+            {"num_channels": 1.0},
             {"image_size": 224},
             {"image_size": {"height": 224}},
             {"image_size": {"height": 224, "width": 0}},
@@ -245,6 +293,12 @@ class TestSaving:
         default = MiTImageProcessor()
         assert CHANGED.keys() == MiTImageProcessor.valid_kwargs.__annotations__.keys()
         assert all(getattr(default, name) != value for name, value in CHANGED.items())
+
+    def test_loading_refuses_mistyped_settings(self, tmp_path):
+        MiTImageProcessor().save_pretrained(tmp_path)
+        for auto_class in (MiTImageProcessor, AutoImageProcessor):
+            with pytest.raises(TypeError, match=r"no setting \['windwo'\]"):
+                auto_class.from_pretrained(tmp_path, windwo="lung")
 
     def test_loading_takes_settings(self, tmp_path):
         MiTImageProcessor().save_pretrained(tmp_path)
@@ -310,6 +364,20 @@ class TestGrouping:
         batch = MiTImageProcessor()(np.zeros((8, 8)), return_tensors="pt").to("cpu", torch.bfloat16)
         assert batch["pixel_values"].dtype == torch.bfloat16
         assert len(batch.grids) == 1
+
+    def test_grids_are_pickled_and_copied(self):
+        batch = MiTImageProcessor()(np.zeros((4, 8, 8)), return_tensors="pt")
+        for other in (pickle.loads(pickle.dumps(batch)), copy.deepcopy(batch)):
+            assert other.grids[0].grid.native_shape == (4, 8, 8)
+            torch.testing.assert_close(other["pixel_values"], batch["pixel_values"])
+
+    def test_source_spacing_is_for_the_volumes(self):
+        groups = MiTImageProcessor()(
+            [np.zeros((4, 8, 8)), np.zeros((8, 8))],
+            group_by_dimension=True,
+            source_spacing=(6, 1, 1),
+        )
+        assert groups["3d"]["pixel_values"][0].shape == (1, 8, 8, 8)
 
 
 class TestWindows:
@@ -383,6 +451,32 @@ class TestAnswers:
             )
         with pytest.raises(ValueError, match="got 2 outputs for 1 inputs"):
             processor.post_process_classification(torch.zeros(2, 3), batch)
+
+    def test_what_holds_no_logits_or_grids_is_told(self):
+        processor = MiTImageProcessor()
+        batch = processor(np.zeros((8, 8)))
+        scores = np.random.default_rng(0).random((1, 3, 8, 8))
+        answer = processor.post_process_semantic_segmentation(scores, batch)[0]
+        np.testing.assert_array_equal(answer, scores[0].argmax(0))
+        with pytest.raises(ValueError, match="no grids any more"):
+            processor.post_process_semantic_segmentation(scores, dict(batch))
+        for wrong in ((scores,), []):
+            with pytest.raises(ValueError, match="Wanted a model's output"):
+                processor.post_process_semantic_segmentation(wrong, batch)
+
+    def test_arrays_keep_their_axes(self):
+        processor = MiTImageProcessor(image_size=None)
+        for shape, labels in (
+            ((1, 8, 9, 9), (1, 8, 9, 9)),
+            ((9, 9, 1), (9, 9, 1)),
+            ((3, 9, 9), (9, 9)),
+        ):
+            batch = processor(np.zeros(shape))
+            size = batch["pixel_values"][0].shape[1:]
+            (answer,) = processor.post_process_semantic_segmentation(
+                torch.zeros(1, 2, *size), batch
+            )
+            assert answer.shape == labels
 
     def test_classification(self):
         processor = MiTImageProcessor()

@@ -244,9 +244,9 @@ class TestReadVolume:
         image = nifti(voxels, (1.0009, 0.9991, 3.0009))
         np.testing.assert_array_equal(read_volume(image), voxels.T)
 
-    def test_header_spacing_replaces_the_header(self):
+    def test_source_spacing_replaces_the_header(self):
         image = nifti(grid(10, 8, 6), (1, 1, 1))
-        assert read_volume(image, (3, 1, 1), header_spacing=(6, 0.5, 2)).shape == (12, 4, 20)
+        assert read_volume(image, (3, 1, 1), source_spacing=(6, 0.5, 2)).shape == (12, 4, 20)
 
     def test_the_callers_array_is_left_alone(self, tmp_path):
         voxels = np.asfortranarray(grid(dtype=np.float32))
@@ -304,7 +304,7 @@ class TestReadVolume:
         path.write_bytes(content)
         with pytest.raises(ValueError, match=rf"ct.nii has voxel sizes \[1.5, 1.5, {size}\]"):
             read_volume(path)
-        assert read_volume(path, header_spacing=(3, 1, 1)).shape == (4, 5, 6)
+        assert read_volume(path, source_spacing=(3, 1, 1)).shape == (4, 5, 6)
         in_memory = nibabel.Nifti1Image.from_bytes(bytes(content))
         with pytest.raises(ValueError, match=rf"{size}\]"):
             read_volume(in_memory)
@@ -313,8 +313,8 @@ class TestReadVolume:
     def test_refuses_invalid_spacings(self, spacing):
         with pytest.raises(ValueError, match=r"^spacing must be .*\(depth, height, width\)"):
             read_volume(nifti(grid()), spacing)
-        with pytest.raises(ValueError, match=r"^header_spacing must be"):
-            read_volume(nifti(grid()), header_spacing=spacing)
+        with pytest.raises(ValueError, match=r"^source_spacing must be"):
+            read_volume(nifti(grid()), source_spacing=spacing)
 
     def test_names_a_file_that_is_no_volume(self, tmp_path):
         path = tmp_path / "ct.nii.gz"
@@ -331,6 +331,23 @@ class TestReadVolume:
         with pytest.raises(OSError, match=r"ct.nii is not a complete volume"):
             read_volume(plain)
 
+    @pytest.mark.parametrize("name", ["ct.nii.gz", "ct.mgz"])
+    def test_damage_that_only_the_checksum_tells_is_found(self, tmp_path, name):
+        voxels = np.arange(27_000, dtype=np.int16).reshape(30, 30, 30)
+        image = nifti(voxels) if "nii" in name else nibabel.MGHImage(voxels, np.eye(4))
+        path = saved(image, tmp_path / name)
+        whole = path.read_bytes()
+        for broken in (
+            whole[:-8] + bytes(4) + whole[-4:],
+            whole[:-8],
+            whole[:-1],
+        ):
+            path.write_bytes(broken)
+            with pytest.raises(OSError, match=rf"{name} is not a complete volume"):
+                read_volume(path)
+        path.write_bytes(whole)
+        assert read_volume(path, None).shape == (30, 30, 30)
+
     def test_refuses_other_types(self):
         with pytest.raises(TypeError, match="bytes"):
             read_volume(b"volume")
@@ -343,7 +360,7 @@ class TestReadVolume:
         with warnings.catch_warnings():
             warnings.simplefilter("error")
             read_volume(path)
-            read_volume(other, header_spacing=(1, 1, 1))
+            read_volume(other, source_spacing=(1, 1, 1))
             read_volume(saved(nifti(grid(), (1, 1, 1)), tmp_path / "small.nii.gz"))
 
     def test_warns_of_a_header_without_orientation(self, tmp_path):

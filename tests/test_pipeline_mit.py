@@ -1,3 +1,4 @@
+import datasets
 import nibabel
 import numpy as np
 import pytest
@@ -147,13 +148,27 @@ def test_streams_give_iterators(extract, inputs, num_workers):
     for results in (
         extract(Images(), batch_size=2, num_workers=num_workers),
         extract(stream, batch_size=2),
+        extract(iter([inputs[kind] for kind in kinds])),
     ):
         assert not isinstance(results, list)
         for found, wanted in zip(results, expected, strict=True):
             assert_same(found, wanted)
 
 
+def test_the_column_of_a_data_set_is_a_list(extract, inputs):
+    images = datasets.Dataset.from_dict({"image": [str(inputs["PNG"])] * 2})
+    images = images.cast_column("image", datasets.Image())
+    for found in extract(images["image"]):
+        assert_same(found, extract(inputs["PNG"]))
+
+
 # --------------------------------------------------------------------------------- parameters
+
+
+def test_the_spacing_of_volumes_leaves_radiographs_alone(extract, inputs):
+    volume, image = extract([inputs["array 3D"], inputs["PNG"]], source_spacing=(3, 1, 1))
+    assert_same(image, extract(inputs["PNG"]))
+    assert_same(volume, extract(inputs["array 3D"], source_spacing=(3, 1, 1)))
 
 
 def test_settings_of_the_processor_are_parameters(extract, inputs, config):
@@ -265,6 +280,15 @@ def test_a_model_without_labels_is_refused(config, inputs):
 
 
 # -------------------------------------------------------------------------------- segmentation
+
+
+def test_label_maps_come_from_other_processes_too(segment, inputs):
+    kinds = ("NIfTI", "PNG")
+    found = segment([inputs[kind] for kind in kinds], num_workers=2)
+    for kind, result in zip(kinds, found, strict=True):
+        expected = segment(inputs[kind])
+        assert result["segments_info"] == expected["segments_info"]
+        assert type(result["segmentation"]) is type(expected["segmentation"])
 
 
 def test_label_maps_lie_on_the_inputs_own_grids(segment, inputs, voxels):

@@ -73,7 +73,11 @@ def test_samples_do_not_see_each_other(make, pixel_values):
 
 
 def test_scores_lie_where_the_head_found_them(make):
-    """A head that passes on one position of the stem's map answers around that position."""
+    """A head that passes on one position of the stem's map answers at the pixel it is centred on.
+
+    The stem is centred on every second pixel, from the first, as a convolution of kernel 7, stride
+    2 and padding 3 is.
+    """
     head = make().segmenter
     head.convolution = torch.nn.Identity()
     with torch.no_grad():
@@ -84,9 +88,20 @@ def test_scores_lie_where_the_head_found_them(make):
         stem_map[0, 0, 2, 3, 7] = 1.0
         scores = head(torch.zeros(1, 8, 3, 5, 6), stem_map, (5, 17, 21))[0, 1]
     assert scores.shape == (5, 17, 21)
-    found = [(z, y, x) for z, y, x in scores.nonzero().tolist() if scores[z, y, x] == scores.max()]
-    assert found == [(2, y, x) for y in (6, 7) for x in (14, 15)]
+    assert scores[2, 6, 14] == scores.max() == 1
+    torch.testing.assert_close(scores[2, 5:8, 14], torch.tensor([0.5, 1, 0.5]))
+    torch.testing.assert_close(scores[2, 6, 13:16], torch.tensor([0.5, 1, 0.5]))
     assert scores.sum() == pytest.approx(4.0)
+
+
+def test_the_pixel_behind_the_last_score_has_its_score(make):
+    head = make().segmenter
+    stem_map = torch.rand(1, 4, 9, 11)
+    with torch.no_grad():
+        odd, even = (head(torch.zeros(1, 8, 5, 6), stem_map, size) for size in ((17, 21), (18, 22)))
+    torch.testing.assert_close(even[..., :17, :21], odd)
+    torch.testing.assert_close(even[..., 17, :21], odd[..., 16, :])
+    torch.testing.assert_close(even[..., :17, 21], odd[..., :, 20])
 
 
 def test_a_radiograph_of_one_channel_stands_for_three_equal_ones(make):

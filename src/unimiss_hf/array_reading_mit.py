@@ -35,7 +35,8 @@ def array_dimension(array: np.ndarray | torch.Tensor, name: str) -> int:
     """2 for an image, 3 for a volume, from the shape of an array.
 
     Images are `(height, width)`, `(1 or 3, height, width)` and `(height, width, 1 or 3)`; volumes
-    are `(depth, height, width)` with at least 4 slices and `(1, depth, height, width)`.
+    are `(depth, height, width)` with at least 4 slices, `(1, depth, height, width)` unless depth is
+    1 or 3, and `(1, 1, depth, height, width)`.
 
     Raises:
         ValueError: if the array is empty, holds no real numbers, or has a shape that may be read in
@@ -43,6 +44,8 @@ def array_dimension(array: np.ndarray | torch.Tensor, name: str) -> int:
     """
     shape = tuple(array.shape)
     kind = open_array(array).dtype.kind if isinstance(array, torch.Tensor) else array.dtype.kind
+    if isinstance(array, np.ma.MaskedArray):
+        raise ValueError(f"{name} has a mask, which would be lost. Pass array.filled(value).")
     if kind not in "iufb":
         raise ValueError(f"{name} has values of type {array.dtype}, not real numbers.")
     if 0 in shape:
@@ -53,11 +56,13 @@ def array_dimension(array: np.ndarray | torch.Tensor, name: str) -> int:
         return 2
     # A last axis of 2 or 4 may be grey or colour with transparency.
     volume = first >= (4,) and last > (4,)
-    if (len(shape) == 3 and volume) or (len(shape) == 4 and first == (1,)):
+    # (1, 3, height, width) is most often a batch of one colour image.
+    single = len(shape) == 4 and first == (1,) and shape[1] not in (1, 3)
+    if (len(shape) == 3 and volume) or single or (len(shape) == 5 and shape[:2] == (1, 1)):
         return 3
     raise ValueError(
-        f"{name}: an array of shape {shape} can be read in several ways. Pass a volume with 4 "
-        f"axes, (1, depth, height, width), an image as (height, width), and a batch as a list."
+        f"{name}: an array of shape {shape} can be read in several ways. Pass a volume as "
+        f"(1, 1, depth, height, width), an image as (height, width), and a batch as a list."
     )
 
 

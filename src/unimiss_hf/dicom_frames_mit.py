@@ -14,6 +14,7 @@ import numpy as np
 
 from .input_checks_mit import decoding
 
+_MOST_FRAMES = 2**16  # More is a damaged header.
 _PIXEL_ELEMENTS = ("PixelData", "FloatPixelData", "DoubleFloatPixelData")
 _DECODERS = "pip install python-gdcm, or pylibjpeg pylibjpeg-libjpeg pylibjpeg-openjpeg"
 # Where an enhanced multi-frame file keeps what other files keep at their top level (C.7.6.16).
@@ -217,8 +218,8 @@ def open_frames(path: Path, headers_only: bool = False) -> list[Frame]:
             dataset.file_meta.TransferSyntaxUID = _plain_syntax(dataset)
     count = Frame(path, dataset).number("NumberOfFrames")
     count = 1 if count is None else int(count)
-    if count < 1:
-        raise ValueError(f"{path} has NumberOfFrames {count}; wanted at least 1.")
+    if not 1 <= count <= _MOST_FRAMES:
+        raise ValueError(f"{path} has NumberOfFrames {count}; wanted 1 to {_MOST_FRAMES}.")
     return [Frame(path, dataset, index, count) for index in range(count)]
 
 

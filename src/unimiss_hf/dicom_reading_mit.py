@@ -21,7 +21,7 @@ from .grey_levels_mit import GreyWindow
 
 DICOM_SUFFIXES = (".dcm", ".dicom", ".ima")
 _MAGIC_OFFSET, _MAGIC = 128, b"DICM"  # PS3.10, section 7.1
-_INDEX = "DICOMDIR"  # PS3.10, section 8.6
+DICOM_INDEX = "DICOMDIR"  # PS3.10, section 8.6
 # What projections that were never calibrated have for PixelSpacing: it is measured at the detector.
 _DETECTOR_SPACING = "ImagerPixelSpacing"
 
@@ -103,7 +103,7 @@ def dicom_files(folder: str | Path) -> list[Path]:
 
 def _is_slice_file(path: Path) -> bool:
     # macOS leaves files whose names start with "._" beside those it copies.
-    return not path.name.startswith(".") and path.name != _INDEX and is_dicom(path)
+    return not path.name.startswith(".") and path.name != DICOM_INDEX and is_dicom(path)
 
 
 def dicom_dimension(source: DicomSource) -> int:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from .hounsfield_mit import require_window
-from .input_checks_mit import require_finite
+from .input_checks_mit import require_finite, warn
 
 GREY_WINDOWS = ("minmax", "percentiles", "hounsfield")
 _PERCENTILES = (0.5, 99.5)
@@ -79,9 +78,8 @@ def _range(
     if pixels.dtype.kind == "b" or not integers:
         return 0.0, 1.0
     if pixels.dtype.itemsize == 2 and 255 < highest <= 4095:
-        warnings.warn(
+        warn(
             f"{name} has 16-bit grey levels that reach {highest} only, as if 12 bits were stored "
-            f"in 16: it comes out nearly black. If so, set grey_window=(2047.5, 4095) or 'minmax'.",
-            stacklevel=5,
+            f"in 16: it comes out nearly black. If so, set grey_window=(2047.5, 4095) or 'minmax'."
         )
     return 0.0, float(np.iinfo(pixels.dtype).max)

@@ -17,42 +17,51 @@ from .nifti_reading_mit import is_nibabel_image, is_volume_file, nibabel_dimensi
 DIMENSION_NAMES = {2: "2D", 3: "3D"}
 
 
-def split_inputs(images: Any) -> list[Any]:
+def split_inputs(images: Any) -> tuple[list[Any], bool]:
     """Turn what a caller passes, one input or several, into a list of single inputs.
 
-    A list or tuple is several inputs, with two exceptions: a list within it, and a flat list of
-    DICOM files that are the slices of one series, are one volume.
+    A list or tuple is several inputs, with two exceptions: a list of paths within it, and a flat
+    list of DICOM files that are the slices of one series, are one volume.
+
+    Returns:
+        The inputs, and whether the caller passed several, and so expects a list of results.
 
     Raises:
         ValueError: if a flat list holds DICOM slices of one series beside other inputs, or of
             several series.
+        TypeError: if a list within a list holds anything but paths.
     """
     if not isinstance(images, list | tuple):
-        return [images]
-    inputs = [list(item) if isinstance(item, list | tuple) else item for item in images]
-    slices = [item for item in inputs if _is_path(item) and is_dicom(item)]
+        return [images], False
+    inputs = [_series(item) if isinstance(item, list | tuple) else item for item in images]
+    is_slice = [_is_path(item) and is_dicom(item) for item in inputs]
+    slices = [item for item, is_one in zip(inputs, is_slice, strict=True) if is_one]
     if len(slices) < 2:
-        return inputs
+        return inputs, True
     grouped = group_slices(slices)
     if len(grouped) == len(slices):
-        return inputs
+        return inputs, True
     if len(slices) < len(inputs):
-        others = [name_of(item) for item in inputs if item not in slices]
+        others = [
+            name_of(item) for item, is_one in zip(inputs, is_slice, strict=True) if not is_one
+        ]
         raise ValueError(
             f"{name_of(slices[0])} and {len(slices) - 1} more DICOM files are slices of one "
             f"series, beside other inputs: {', '.join(others[:5])}. Pass the slices of a volume as "
             f"a list of their own, [[slice, slice, ...], other, ...], or as their folder."
         )
-    return grouped
+    return grouped, len(grouped) > 1
 
 
-def is_many(images: Any) -> bool:
-    """Whether a caller passed several inputs, and so expects a list of results."""
-    if not isinstance(images, list | tuple):
-        return False
-    inputs = split_inputs(images)
-    nested = any(isinstance(item, list | tuple) for item in images)
-    return nested or len(inputs) != 1 or not isinstance(inputs[0], list)
+def _series(items: list[Any] | tuple[Any, ...]) -> list[Any]:
+    others = [item for item in items if not _is_path(item)]
+    if others or not items:
+        found = name_of(others[0]) if others else "nothing"
+        raise TypeError(
+            f"A list within a list is the slices of one DICOM series, as paths; it holds {found}. "
+            f"Pass images and volumes in one flat list."
+        )
+    return list(items)
 
 
 def dimension_of(source: Any) -> int:
@@ -80,6 +89,11 @@ def dimension_of(source: Any) -> int:
 
 
 def _path_dimension(path: Path) -> int:
+    if path == Path():
+        raise ValueError(
+            "Got an empty path, or the current folder as '.'. Pass the path of a file, or the name "
+            "of a folder of DICOM slices."
+        )
     if is_volume_file(path):
         return nibabel_dimension(path)
     if is_array_file(path):

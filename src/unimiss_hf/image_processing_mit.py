@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import copy
+import difflib
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, TypedDict
 
 import numpy as np
@@ -41,6 +43,15 @@ class MiTBatchFeature(BatchFeature):
 
     grids: list[InputGrid]
 
+    def __getstate__(self) -> dict[str, Any]:
+        """What pickling and copying keep: the grids too."""
+        return {**super().__getstate__(), "grids": self.grids}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Take what `__getstate__` kept."""
+        super().__setstate__(state)
+        self.grids = state["grids"]
+
     def to(self, *args: Any, **kwargs: Any) -> BatchFeature:
         """Send tensors to a device or type, those grouped by dimension too."""
         for value in self.values():
@@ -61,8 +72,8 @@ class MiTImageProcessor(BaseImageProcessor):
 
     It tells by itself whether it is 2D or 3D: a volume file or DICOM file with one slice is 2D;
     arrays are 2D as `(height, width)`, `(1 or 3, height, width)` and `(height, width, 1 or 3)`, and
-    3D as `(depth, height, width)` with at least 4 slices and `(1, depth, height, width)`, in HU and
-    with the axes of `reverse_axes`.
+    3D as `(depth, height, width)` with at least 4 slices, `(1, depth, height, width)` unless depth
+    is 1 or 3, and `(1, 1, depth, height, width)`, in HU and with the axes of `reverse_axes`.
 
     A radiograph's grey levels become [0, 1] (`grey_window`), and it is resized, with antialiasing,
     to `image_size`. All of it is kept, so its aspect ratio is not: pretraining stretches its crops
@@ -115,7 +126,8 @@ class MiTImageProcessor(BaseImageProcessor):
                 `read_labels`); resampled to the nearest label, 0 where volumes are filled up.
             source_spacing: the true spacing of volumes in mm, (depth, height, width): it replaces
                 what a file's header says, and without it arrays are not resampled.
-            group_by_dimension: whether inputs of both dimensions may be mixed.
+            group_by_dimension: whether inputs of both dimensions may be mixed.  `source_spacing`
+                is for the volumes among them.
             return_tensors: "pt", "np", or `None` for a list with one array for each input.
             **settings: replace those of the same name for this call.
 
@@ -133,21 +145,23 @@ class MiTImageProcessor(BaseImageProcessor):
         """
         _refuse_unknown(settings.keys() - _DEFAULTS.keys())
         settings = _checked({name: getattr(self, name) for name in _DEFAULTS} | settings)
-        inputs = split_inputs(images)
-        maps = _label_maps(segmentation_maps, len(inputs))
+        inputs, _ = split_inputs(images)
+        if not inputs:
+            raise ValueError("Got an empty list; a batch holds one image or volume or more.")
+        maps = _label_maps(segmentation_maps, inputs)
         dimensions = [dimension_of(source) for source in inputs]
-        if not inputs or (len(set(dimensions)) > 1 and not group_by_dimension):
+        if len(set(dimensions)) > 1 and not group_by_dimension:
             found = {
                 name_of(source): DIMENSION_NAMES[dimension]
                 for source, dimension in zip(inputs, dimensions, strict=True)
             }
             raise ValueError(
-                f"A batch holds one image or more, of one dimension; got {found}. Pass images and "
-                f"volumes in separate calls, or set group_by_dimension=True."
+                f"A batch is of one dimension; got {found}. Pass images and volumes in separate "
+                f"calls, or set group_by_dimension=True."
             )
         if source_spacing is not None:
             source_spacing = require_spacing("source_spacing", source_spacing)
-            if 3 not in dimensions:
+            if 3 not in dimensions and not group_by_dimension:
                 raise ValueError(f"source_spacing={source_spacing} is for volumes; got 2D images.")
         prepared = [
             prepare_volume(source, labels, source_spacing, settings)
@@ -193,14 +207,14 @@ class MiTImageProcessor(BaseImageProcessor):
         Raises:
             ValueError: if the numbers of outputs and inputs, or their dimensions, do not agree.
         """
-        scores = [score.detach() for score in getattr(outputs, "logits", outputs)]
+        scores = _scores(outputs)
         if inputs is None:
             sizes = [None] * len(scores) if target_sizes is None else list(target_sizes)
             _require_equal(len(scores), len(sizes), "target_sizes")
             return [_resized_labels(score, size) for score, size in zip(scores, sizes, strict=True)]
         if target_sizes is not None:
             raise ValueError("Give inputs or target_sizes, not both.")
-        grids = getattr(inputs, "grids", None)
+        grids = _grids(inputs)
         if grids is None:
             grids = self.preprocess(inputs, group_by_dimension=True, **settings).grids
         _require_equal(len(scores), len(grids), "inputs")
@@ -234,14 +248,25 @@ class MiTImageProcessor(BaseImageProcessor):
         """
         logits = torch.as_tensor(getattr(outputs, "logits", outputs)).detach().float().cpu()
         if inputs is not None:
-            grids = getattr(inputs, "grids", None)
-            wanted = len(split_inputs(inputs) if grids is None else grids)
+            grids = _grids(inputs)
+            wanted = len(split_inputs(inputs)[0] if grids is None else grids)
             _require_equal(len(logits), wanted, "inputs")
         return ranked_labels(logits, id2label, problem_type, top_k)
 
     def to_dict(self) -> dict[str, Any]:
         """All settings, those that are `None` too, as they are saved."""
-        return super().to_dict() | {name: getattr(self, name) for name in _DEFAULTS}
+        own = {name: getattr(self, name) for name in _DEFAULTS}
+        return super().to_dict() | copy.deepcopy(own)
+
+    @classmethod
+    def from_dict(cls, image_processor_dict: dict[str, Any], **kwargs: Any) -> Any:
+        """Make a processor of saved settings; a TypeError names one that is mistyped.
+
+        Names like none of the settings are passed over: transformers' loaders pass their own on.
+        """
+        unknown = kwargs.keys() - _DEFAULTS.keys()
+        _refuse_unknown({name for name in unknown if difflib.get_close_matches(name, _DEFAULTS)})
+        return super().from_dict(image_processor_dict, **kwargs)
 
 
 _DEFAULTS: dict[str, Any] = {
@@ -264,7 +289,7 @@ def _refuse_unknown(names: set[str]) -> None:
 
 def _checked(settings: dict[str, Any]) -> dict[str, Any]:
     """The settings as JSON gives them back; a ValueError names the one that is not valid."""
-    checked = dict(settings)
+    checked = copy.deepcopy(settings)
     if settings["spacing"] is not None:
         checked["spacing"] = list(require_spacing("spacing", settings["spacing"]))
     if not isinstance(settings["window"], str | None):
@@ -278,7 +303,7 @@ def _checked(settings: dict[str, Any]) -> dict[str, Any]:
         checked["scaling"] = list(scale)
     rules = {
         "image_size": (_is_size(checked["image_size"], AXES[1:]), f"positive {AXES[1:]} or None"),
-        "num_channels": (checked["num_channels"] in (1, 3), "1 or 3"),
+        "num_channels": (_is_length(checked["num_channels"], (1, 3)), "1 or 3"),
         "volume_size": (_is_size(checked["volume_size"], AXES), f"positive {AXES} or None"),
     }
     for field, (valid, wanted) in rules.items():
@@ -290,15 +315,48 @@ def _checked(settings: dict[str, Any]) -> dict[str, Any]:
 def _is_size(size: Any, axes: tuple[str, ...]) -> bool:
     if not isinstance(size, dict) or size.keys() != set(axes):
         return size is None
-    return all(isinstance(length, int) and length > 0 for length in size.values())
+    return all(_is_length(length) for length in size.values())
 
 
-def _label_maps(maps: Any, number: int) -> list[Any]:
+def _is_length(value: Any, among: tuple[int, ...] | None = None) -> bool:
+    if not isinstance(value, int) or isinstance(value, bool):
+        return False
+    return value > 0 if among is None else value in among
+
+
+def _label_maps(maps: Any, inputs: list[Any]) -> list[Any]:
     if maps is None:
-        return [None] * number
+        return [None] * len(inputs)
     listed = list(maps) if isinstance(maps, list | tuple) else [maps]
-    _require_equal(len(listed), number, "segmentation_maps", "label maps")
+    _require_equal(len(listed), len(inputs), "segmentation_maps", "label maps")
+    without = [
+        name_of(source) for source, labels in zip(inputs, listed, strict=True) if labels is None
+    ]
+    if without:
+        raise ValueError(f"segmentation_maps: there is none for {', '.join(without[:5])}.")
     return listed
+
+
+def _scores(outputs: Any) -> list[torch.Tensor]:
+    """The logits of each input."""
+    logits = getattr(outputs, "logits", outputs)
+    if isinstance(logits, tuple) or not len(logits):
+        raise ValueError(
+            "Wanted a model's output, its logits, or a list with the logits of each input; got "
+            "an empty one, or a tuple, which may hold other things than logits."
+        )
+    return [torch.as_tensor(score).detach() for score in logits]
+
+
+def _grids(inputs: Any) -> list[InputGrid] | None:
+    """The grids of what `preprocess` returned; `None` for the inputs themselves."""
+    grids = getattr(inputs, "grids", None)
+    if grids is None and isinstance(inputs, Mapping):
+        raise ValueError(
+            f"inputs with {list(inputs)} have no grids any more. Pass what the processor returned "
+            f"itself, or the inputs that it was given."
+        )
+    return grids
 
 
 def _require_equal(found: int, wanted: int, field: str, what: str = "outputs") -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,7 @@ from PIL import Image
 from .array_reading_mit import image_of, is_array_file, open_array, volume_of
 from .dicom_reading_mit import is_dicom, read_dicom
 from .grey_levels_mit import LUMINANCE, GreyWindow, unit_range
-from .input_checks_mit import Spacing, name_of, require_finite, require_spacing
+from .input_checks_mit import Spacing, name_of, require_finite, require_spacing, warn
 from .lazy_nibabel_mit import nibabel
 from .nifti_reading_mit import (
     is_nibabel_image,
@@ -96,12 +95,12 @@ def load_radiograph(source: Any, grey_window: GreyWindow = None) -> Radiograph:
 
 
 def read_volume(
-    source: Any, spacing: Spacing | None = (3.0, 1.0, 1.0), header_spacing: Spacing | None = None
+    source: Any, spacing: Spacing | None = (3.0, 1.0, 1.0), source_spacing: Spacing | None = None
 ) -> np.ndarray:
     """Read a volume, reorient it to RAS+ and resample it: `(depth, height, width)`, float32 in HU.
 
     `source` is what `load_volume` takes. `spacing` is the wanted distance of voxel centres; `None`
-    keeps the native grid. `header_spacing` is the true one where the file's header is wrong. Both
+    keeps the native grid. `source_spacing` is the true one where the file's header is wrong. Both
     are in mm, (depth, height, width) after reorientation.
 
     The volume keeps its extent: an axis of `n` voxels gets `round(n * old / new)` of them, at least
@@ -112,19 +111,19 @@ def read_volume(
         OSError, ValueError, TypeError, ImportError: as `load_volume` does.
     """
     wanted = None if spacing is None else require_spacing("spacing", spacing)
-    volume = load_volume(source, header_spacing)
+    volume = load_volume(source, source_spacing)
     if wanted is None or volume.spacing is None:
         return volume.voxels
-    return resample(volume.voxels, volume.spacing, wanted)
+    return resample(volume.voxels, volume.spacing, wanted, name_of(source))
 
 
-def load_volume(source: Any, header_spacing: Spacing | None = None) -> Volume:
+def load_volume(source: Any, source_spacing: Spacing | None = None) -> Volume:
     """Read one 3D input on its native grid.
 
     `source` is the path of a file that nibabel reads (`.nii`, `.nii.gz`, ...), of a folder of DICOM
     slices, or of a multi-frame DICOM file; a list of DICOM slices; a nibabel image; a `.npy` file,
     an array or a tensor, (depth, height, width) or (1, depth, height, width), whose spacing is not
-    known unless `header_spacing` gives it.
+    known unless `source_spacing` gives it.
 
     Raises:
         OSError: if a file is missing, truncated or not a volume.
@@ -132,18 +131,18 @@ def load_volume(source: Any, header_spacing: Spacing | None = None) -> Volume:
             are not finite real numbers, a header without a valid spacing or orientation, or a
             series that is not whole (see `read_dicom`).
         TypeError, ImportError: if `source` is of another type; if nibabel or pydicom is missing.
-    Warns of a header that looks like a placeholder, once per file, unless given `header_spacing`,
+    Warns of a header that looks like a placeholder, once per file, unless given `source_spacing`,
     and of a DICOM modality other than CT, whose values are no HU.
     """
-    if header_spacing is not None:
-        header_spacing = require_spacing("header_spacing", header_spacing)
+    if source_spacing is not None:
+        source_spacing = require_spacing("source_spacing", source_spacing)
     path = isinstance(source, str | Path)
     if is_dicom_source(source):
-        volume = _dicom_volume(source, header_spacing)
+        volume = _dicom_volume(source, source_spacing)
     elif isinstance(source, np.ndarray | torch.Tensor) or (path and is_array_file(source)):
-        volume = _array_volume(source, header_spacing)
+        volume = _array_volume(source, source_spacing)
     else:
-        volume = _nibabel_volume(source, header_spacing)
+        volume = _nibabel_volume(source, source_spacing)
     require_finite(volume.voxels, name_of(source))
     return volume
 
@@ -172,6 +171,7 @@ def _nibabel_radiograph(source: Any, name: str, grey_window: GreyWindow) -> Radi
     voxels = oriented_voxels(image, grid, name)
     pixels = voxels.reshape([length for length in voxels.shape if length > 1])
     require_finite(pixels, name)
+    warn_of_placeholder(image, grid, name)
     is_hounsfield = grey_window == "hounsfield"
     if not is_hounsfield:
         pixels = unit_range(pixels, name, grey_window, _declared_range(image, pixels, name))
@@ -180,21 +180,25 @@ def _nibabel_radiograph(source: Any, name: str, grey_window: GreyWindow) -> Radi
 
 
 def _declared_range(image: Any, pixels: np.ndarray, name: str) -> tuple[float, float]:
-    header = image.header
+    """The values that are black and white in a slice, by its header or else by its own values."""
+    header, stored = image.header, image.get_data_dtype()
     low, high = (float(header.get(field, 0)) for field in ("cal_min", "cal_max"))
     if low < high:
         return low, high
-    stored = image.get_data_dtype()
     lowest, highest = float(pixels.min()), float(pixels.max())
-    if stored.kind == "u" and stored.itemsize <= 2 and highest > 255 * (stored.itemsize > 1):
-        return 0.0, float(np.iinfo(stored).max)
+    if stored.kind == "u" and stored.itemsize <= 2:
+        slope, inter = (getattr(image.dataobj, field, None) for field in ("slope", "inter"))
+        slope, inter = float(slope or 1), float(inter or 0)
+        ends = sorted((inter, inter + slope * float(np.iinfo(stored).max)))
+        # Values of 12 bits in a type of 16 come out nearly black.
+        if stored.itemsize == 1 or highest - lowest > (ends[1] - ends[0]) / 16:
+            return ends[0], ends[1]
     if lowest >= 0 and highest <= 1:
         return 0.0, 1.0
-    warnings.warn(
+    warn(
         f"{name} is one slice whose header does not say which values are black and white; taken "
         f"are its lowest and highest, {lowest:g} and {highest:g}. Say them as grey_window=(level, "
-        f'width), or grey_window="hounsfield" if it is a slice of a CT.',
-        stacklevel=5,
+        f'width), or grey_window="hounsfield" if it is a slice of a CT.'
     )
     return lowest, highest
 
@@ -218,19 +222,18 @@ def _array_radiograph(source: Any, name: str, grey_window: GreyWindow) -> Radiog
     return Radiograph(np.ascontiguousarray(pixels), grid, is_hounsfield, _array_kind(source))
 
 
-def _dicom_volume(source: Any, header_spacing: tuple[float, ...] | None) -> Volume:
+def _dicom_volume(source: Any, source_spacing: tuple[float, ...] | None) -> Volume:
     series = read_dicom(source)
     orientation = nibabel.io_orientation(series.affine)
     grid = VolumeGrid.native(series.voxels.shape, series.affine, orientation)
     if series.modality != "CT":
-        warnings.warn(
+        warn(
             f"{name_of(source)} has modality {series.modality}: its values are no HU. Set a window "
-            f"and a scaling that fit them.",
-            stacklevel=4,
+            f"and a scaling that fit them."
         )
     voxels = reverse_axes(nibabel.apply_orientation(series.voxels, grid.orientation))
     voxels = np.ascontiguousarray(voxels, dtype=np.float32)
-    return Volume(voxels, header_spacing or grid.spacing, grid, "dicom")
+    return Volume(voxels, source_spacing or grid.spacing, grid, "dicom")
 
 
 def _nibabel_volume(source: Any, spacing: tuple[float, ...] | None) -> Volume:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import sys
+import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -35,6 +37,15 @@ def decoding(name: str, wanted: str) -> Iterator[None]:
         raise
     except Exception as error:
         raise OSError(f"{name} is not {wanted}, or is damaged: {error}") from error
+
+
+def warn(message: str) -> None:
+    """Warn at the line of the user's that led here, past those of this package and its callers."""
+    package = __name__.rpartition(".")[0]
+    frame, level = sys._getframe(1), 2
+    while frame.f_back and frame.f_globals["__name__"].startswith((package, "transformers")):
+        frame, level = frame.f_back, level + 1
+    warnings.warn(message, stacklevel=level)
 
 
 def require_finite(values: np.ndarray, name: str) -> None:

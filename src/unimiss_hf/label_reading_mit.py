@@ -9,9 +9,15 @@ import numpy as np
 from PIL import Image
 
 from .array_reading_mit import image_of, is_array_file, open_array
-from .input_checks_mit import decoding, name_of, require_finite
+from .input_checks_mit import name_of, require_finite
 from .lazy_nibabel_mit import nibabel
-from .nifti_reading_mit import is_nibabel_image, is_volume_file, open_nibabel, spatial_shape
+from .nifti_reading_mit import (
+    is_nibabel_image,
+    is_volume_file,
+    open_nibabel,
+    read_voxels,
+    spatial_shape,
+)
 from .plane_grids_mit import PlaneGrid
 from .radiograph_reading_mit import open_pillow, upright
 from .volume_grids_mit import VolumeGrid, reverse_axes
@@ -82,8 +88,7 @@ def _nibabel_labels(
             f"{furthest:.2f} voxels apart. Resample the labels to the image's grid, or correct the "
             f"header."
         )
-    with decoding(name, "a complete label map"):
-        voxels = np.asarray(image.dataobj).reshape(shape)
+    voxels = read_voxels(image, name).reshape(shape)
     turned = reverse_axes(nibabel.apply_orientation(voxels, stored.orientation))
     return turned.reshape(grid.native_shape) if isinstance(grid, PlaneGrid) else turned
 

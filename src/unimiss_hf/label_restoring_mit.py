@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -55,6 +56,8 @@ class InputGrid:
             stored = np.ascontiguousarray(self.grid.to_source(labels))
             # Pillow knows no signed 16 bits.
             return Image.fromarray(stored if stored.itemsize == 1 else stored.astype(np.int32))
+        if self.stored_shape is not None and math.prod(self.stored_shape) == labels.size:
+            labels = labels.reshape(self.stored_shape)  # With axes of length 1; colours have none.
         return torch.from_numpy(labels).long() if self.kind == "tensor" else labels
 
     @property

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-import warnings
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from .input_checks_mit import decoding, name_of
+from .input_checks_mit import decoding, name_of, warn
 from .lazy_nibabel_mit import nibabel
 from .volume_grids_mit import VolumeGrid, reverse_axes
 
@@ -19,6 +19,8 @@ VOLUME_SUFFIXES = (".nii", ".nii.gz", ".nii.bz2", ".hdr", ".img", ".img.gz", ".m
 _AXIS_NAMES = ("x", "y", "z", "t (time)", "u (vector)", "v", "w")
 # The cosine between two axes of a volume whose slices were sheared by a tilted gantry: 0.5 degrees.
 _LARGEST_SHEAR = math.sin(math.radians(0.5))
+_COMPRESSED = (".gz", ".mgz", ".bz2")
+_CHUNK = 2**20
 _warned_of: set[str] = set()
 
 
@@ -118,9 +120,15 @@ def spacing_of_header(image: Any, grid: VolumeGrid) -> tuple[float, ...]:
     """The spacing in mm, (depth, height, width) after reorientation, that the header gives.
 
     Raises:
-        ValueError: if the header has a size that is not positive.
+        ValueError: if the header has a size that is not positive, or is not in mm.
     """
     header = image.header
+    unit = header.get_xyzt_units()[0] if hasattr(header, "get_xyzt_units") else "mm"
+    if unit not in ("mm", "unknown"):
+        raise ValueError(
+            f"{name_of(image)} says that its voxel sizes, {grid.spacing} (depth, height, width), "
+            f"are in {unit}. Give the true ones in mm as source_spacing=(depth, height, width)."
+        )
     if isinstance(header, nibabel.analyze.AnalyzeHeader) and not header.get("sform_code", 0):
         # The affine rests on `pixdim`, whose zero and negative values nibabel mends on loading.
         holder, stored = image.file_map.get("header", image.file_map["image"]), header
@@ -131,7 +139,7 @@ def spacing_of_header(image: Any, grid: VolumeGrid) -> tuple[float, ...]:
         if not all(math.isfinite(size) and size > 0 for size in pixdim):
             raise ValueError(
                 f"{name_of(image)} has voxel sizes {pixdim} mm (x, y, z) in its header. Give the "
-                f"true ones as header_spacing=(depth, height, width)."
+                f"true ones as source_spacing=(depth, height, width)."
             )
     return grid.spacing
 
@@ -139,17 +147,17 @@ def spacing_of_header(image: Any, grid: VolumeGrid) -> tuple[float, ...]:
 def warn_of_placeholder(image: Any, grid: VolumeGrid, name: str) -> None:
     """Warn, once per file, of a header that looks as if nobody had filled it in."""
     header = image.header
-    unmeasured = grid.spacing == (1, 1, 1) and max(grid.shape[1:]) > 128
+    unmeasured = grid.spacing == (1, 1, 1) and max(grid.shape[1:]) > 128 and min(grid.shape) > 1
     analyze = isinstance(header, nibabel.analyze.AnalyzeHeader)
     unplaced = analyze and not header.get("sform_code", 0) and not header.get("qform_code", 0)
     if name in _warned_of or not (unmeasured or unplaced):
         return
-    _warned_of.add(name)
+    if image.get_filename():
+        _warned_of.add(name)
     fault = "a spacing of exactly 1 x 1 x 1 mm" if unmeasured else "neither an sform nor a qform"
-    warnings.warn(
+    warn(
         f"The header of {name} has {fault}. If it is a placeholder, give the true spacing as "
-        f"header_spacing=(depth, height, width) in mm, and check the orientation.",
-        stacklevel=4,
+        f"source_spacing=(depth, height, width) in mm, and check the orientation."
     )
 
 
@@ -159,11 +167,34 @@ def oriented_voxels(image: Any, grid: VolumeGrid, name: str) -> np.ndarray:
     Raises:
         OSError: if the file is truncated or damaged.
     """
-    with decoding(name, "a complete volume"):
-        voxels = _scaled_voxels(image.dataobj).reshape(grid.source_shape)
+    voxels = read_voxels(image, name, _scaled_voxels).reshape(grid.source_shape)
     voxels = reverse_axes(nibabel.apply_orientation(voxels, grid.orientation))
     # Always a copy, as this may be a read-only map of the file, or the caller's own array.
     return np.array(voxels, dtype=np.float32, order="C")
+
+
+def read_voxels(
+    image: Any, name: str, read: Callable[[Any], np.ndarray] = np.asarray
+) -> np.ndarray:
+    """The voxels as they are stored, whole and undamaged.
+
+    `read` turns nibabel's proxy of them into an array.
+
+    Raises:
+        OSError: if the file is truncated or damaged.
+    """
+    proxy, path = image.dataobj, image.file_map["image"].filename
+    compressed = path is not None and str(path).lower().endswith(_COMPRESSED)
+    with decoding(name, "a complete volume"):
+        if not compressed or type(proxy) is not nibabel.arrayproxy.ArrayProxy:
+            return read(proxy)
+        # nibabel stops behind the last voxel, and the checksum, which tells damage, comes after it.
+        with nibabel.openers.ImageOpener(path) as file:
+            specification = (proxy.shape, proxy.dtype, proxy.offset, proxy.slope, proxy.inter)
+            voxels = read(nibabel.arrayproxy.ArrayProxy(file, specification))
+            while file.read(_CHUNK):
+                pass
+        return voxels
 
 
 def _scaled_voxels(dataobj: Any) -> np.ndarray:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterator, Sequence, Sized
 from dataclasses import dataclass
-from types import GeneratorType
 from typing import Any, ClassVar
 
 import numpy as np
@@ -15,12 +14,12 @@ from transformers import BatchFeature
 from transformers.pipelines import Pipeline
 from transformers.pipelines.pt_utils import PipelineDataset, PipelineIterator
 
-from .image_inputs_mit import is_many, split_inputs
+from .image_inputs_mit import split_inputs
 from .sliding_windows_mit import extract_features, predict_logits
 
 
 @dataclass(frozen=True)
-class PreparedInput:
+class PipelineInput:
     """One input on its way through a pipeline.
 
     Attributes:
@@ -43,7 +42,7 @@ class MedicalPipeline(Pipeline):
     An input is whatever `MiTImageProcessor` takes: the path of an image, NIfTI, DICOM or `.npy`
     file or of a folder of DICOM slices; a list of such slices; a PIL or nibabel image; an array or
     tensor. One input gives one result; a list of inputs gives a list of results in its order; a
-    generator or a torch `Dataset` of inputs gives an iterator. Radiographs and volumes may be
+    iterator or a torch `Dataset` of inputs gives an iterator. Radiographs and volumes may be
     mixed.
 
     `batch_size` inputs at a time are prepared, and those of equal shape go through the network
@@ -67,17 +66,21 @@ class MedicalPipeline(Pipeline):
         self.model.eval()
 
     def __call__(self, inputs: Any, **parameters: Any) -> Any:
-        """Run the pipeline on one input, or on a list, generator or torch `Dataset` of inputs.
+        """Run the pipeline on one input, or on a list, iterator or torch `Dataset` of inputs.
 
         Raises:
             TypeError: if a parameter or the kind of an input is not known.
             ValueError, OSError: if an input, which is named, or a parameter is not valid.
         """
-        if isinstance(inputs, GeneratorType | Dataset):
+        if isinstance(inputs, Iterator):
+            return super().__call__((item for item in inputs), **parameters)
+        if isinstance(inputs, Dataset):
             return super().__call__(inputs, **parameters)
-        single_inputs = split_inputs(inputs)
+        if isinstance(inputs, Sequence) and not isinstance(inputs, str | bytes):
+            inputs = list(inputs)
+        single_inputs, many = split_inputs(inputs)
         results = super().__call__(single_inputs, **parameters) if single_inputs else []
-        return results if is_many(inputs) else results[0]
+        return results if many else results[0]
 
     def _sanitize_parameters(self, **parameters: Any) -> tuple[dict[str, Any], ...]:
         settings = ("source_spacing", *self.image_processor.valid_kwargs.__annotations__)
@@ -118,12 +121,15 @@ class MedicalPipeline(Pipeline):
             for outputs in self.forward(batch, **forward_params):
                 yield self.postprocess(outputs, **postprocess_params)
 
-    def preprocess(self, source: Any, **settings: Any) -> PreparedInput:
+    def preprocess(self, source: Any, **settings: Any) -> PipelineInput:
         """Prepare one input."""
-        batch = self.image_processor([source], return_tensors="pt", **settings)
-        return PreparedInput(batch, settings.get("source_spacing"))
+        groups = self.image_processor(
+            [source], return_tensors="pt", group_by_dimension=True, **settings
+        )
+        (batch,) = groups.values()
+        return PipelineInput(batch, settings.get("source_spacing"))
 
-    def _forward(self, inputs: list[PreparedInput], **parameters: Any) -> list[dict[str, Any]]:
+    def _forward(self, inputs: list[PipelineInput], **parameters: Any) -> list[dict[str, Any]]:
         """Run the network once for each shape; give each input's part of the output, and itself."""
         alike = defaultdict(list)
         for index, prepared in enumerate(inputs):
@@ -294,7 +300,7 @@ def _window_arguments(parameters: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _voxel_volume(segmentation: Any, prepared: PreparedInput) -> float | None:
+def _voxel_volume(segmentation: Any, prepared: PipelineInput) -> float | None:
     """Volume in ml of one of the input's own voxels, if it is known."""
     if prepared.pixel_values.ndim != 5:
         return None
@@ -309,5 +315,5 @@ __all__ = [
     "MedicalImageClassificationPipeline",
     "MedicalImageSegmentationPipeline",
     "MedicalPipeline",
-    "PreparedInput",
+    "PipelineInput",
 ]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -10,9 +9,10 @@ from typing import Any
 import numpy as np
 import torch
 
+from .array_reading_mit import open_array
 from .hounsfield_mit import AIR_HU, scale_of, window_range
 from .image_reading_mit import Radiograph, Volume, load_radiograph, load_volume
-from .input_checks_mit import Spacing, name_of
+from .input_checks_mit import Spacing, name_of, warn
 from .label_reading_mit import read_labels
 from .label_restoring_mit import InputGrid
 from .plane_grids_mit import PlaneGrid
@@ -69,7 +69,7 @@ def prepare_volume(
     voxels, grid = volume.voxels, volume.grid
     labels = None if labels is None else read_labels(labels, grid, name_of(source))
     if settings["spacing"] is not None and volume.spacing is not None:
-        voxels = resample(voxels, volume.spacing, settings["spacing"])
+        voxels = resample(voxels, volume.spacing, settings["spacing"], name_of(source))
         grid = grid.resized(voxels.shape)
         labels = None if labels is None else nearest(labels, voxels.shape)
     if settings["volume_size"] is not None:
@@ -96,14 +96,15 @@ def _input_grid(source: Any, read: Radiograph | Volume, grid: PlaneGrid | Volume
     shape = None
     if read.kind == "nifti" and stored is not None:
         shape = tuple(read.header.get_data_shape())
+    elif read.kind in ("array", "tensor"):
+        shape = tuple(open_array(source).shape)
     return InputGrid(name_of(source), read.kind, grid, read.header, shape)
 
 
 def _warn_of_stretch(name: str, shape: tuple[int, int], size: Mapping[str, int]) -> None:
     stretch = size["height"] / shape[0] / (size["width"] / shape[1])
     if max(stretch, 1 / stretch) > 4 / 3 + 1e-3:
-        warnings.warn(
+        warn(
             f"{name} is resized from {shape} to {size}, a stretch unknown to pretraining. Crop it, "
-            f"or set an image_size of its aspect ratio or None.",
-            stacklevel=4,
+            f"or set an image_size of its aspect ratio or None."
         )

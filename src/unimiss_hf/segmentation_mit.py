@@ -53,9 +53,14 @@ class MiTSegmentationHead(nn.Module):
         feature_map = self.upsampling(feature_map, tuple(stem_map.shape[2:])) + stem_map
         logits = self.classifier(self.convolution(feature_map))
         # (batch, labels, [depth,] height, width) -> (batch, labels [* depth], height, width)
-        planes = functional.interpolate(logits.flatten(1, -3), scale_factor=2, mode="bilinear")
-        height, width = size[-2:]
-        return planes[..., :height, :width].unflatten(1, logits.shape[1:-2])
+        planes = logits.flatten(1, -3)
+        # The stem is centred on every second pixel, from the first: those between are the means of
+        # their neighbours, and behind the last there is at most one more.
+        between = [2 * length - 1 for length in planes.shape[-2:]]
+        planes = functional.interpolate(planes, between, mode="bilinear", align_corners=True)
+        beyond = [have - wanted for have, wanted in zip(size[-2:], between, strict=True)]
+        planes = functional.pad(planes, (0, beyond[1], 0, beyond[0]), mode="replicate")
+        return planes.unflatten(1, logits.shape[1:-2])
 
 
 class MiTForSemanticSegmentation(MiTPreTrainedModel):

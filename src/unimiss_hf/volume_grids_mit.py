@@ -15,7 +15,8 @@ from torch.nn import functional
 from .lazy_nibabel_mit import nibabel
 
 AXES = ("depth", "height", "width")
-_SPACING_TOLERANCE = 1e-3  # mm
+_SPACING_TOLERANCE = 1e-3  # of the spacing, or of a mm where it is larger
+_LARGEST_VOLUME = 2**31  # voxels; 8 GiB as float32
 _UNTURNED = np.array([[0.0, 1.0], [1.0, 1.0], [2.0, 1.0]])
 
 
@@ -133,14 +134,29 @@ def resampled_shape(
 ) -> tuple[int, ...]:
     """Lengths after resampling from one spacing in mm to another: the extent stays."""
     return tuple(
-        n if abs(old - new) <= _SPACING_TOLERANCE else max(1, round(n * old / new))
+        n if abs(old - new) <= _SPACING_TOLERANCE * min(1, new) else max(1, round(n * old / new))
         for n, old, new in zip(shape, native, wanted, strict=True)
     )
 
 
-def resample(volume: np.ndarray, native: Sequence[float], wanted: Sequence[float]) -> np.ndarray:
-    """Resample `(depth, height, width)` from one spacing in mm to another, antialiased."""
+def resample(
+    volume: np.ndarray,
+    native: Sequence[float],
+    wanted: Sequence[float],
+    name: str = "The given volume",
+) -> np.ndarray:
+    """Resample `(depth, height, width)` from one spacing in mm to another, antialiased.
+
+    Raises:
+        ValueError: if the result would be absurdly large; it names the volume.
+    """
     depth, height, width = resampled_shape(volume.shape, native, wanted)
+    if depth * height * width > _LARGEST_VOLUME:
+        raise ValueError(
+            f"{name} of shape {volume.shape} and spacing {tuple(native)} mm would have shape "
+            f"{(depth, height, width)} at a spacing of {tuple(wanted)} mm. Check its spacing; give "
+            f"the true one as source_spacing, or a coarser spacing."
+        )
     voxels = torch.from_numpy(volume)
     if voxels.shape[1:] != (height, width):
         voxels = interpolate_plane(voxels[None], height, width)[0]

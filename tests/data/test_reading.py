@@ -59,7 +59,7 @@ def test_volumes_are_resampled_with_the_true_spacing(tmp_path):
     nibabel.save(nibabel.Nifti1Image(volume(shape=(8, 8, 8)), np.eye(4)), path)
     resampled = read_record(record(path), "3d", spacing=(2.0, 1.0, 1.0))
     corrected = read_record(
-        record(path), "3d", spacing=(2.0, 1.0, 1.0), header_spacing=(4.0, 1.0, 2.0)
+        record(path), "3d", spacing=(2.0, 1.0, 1.0), source_spacing=(4.0, 1.0, 2.0)
     )
     assert resampled.shape == (1, 4, 8, 8)
     assert corrected.shape == (1, 16, 8, 16)

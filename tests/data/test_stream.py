@@ -446,7 +446,7 @@ def test_more_readers_than_records(ct):
         ("window", 96),
         ("minimum", (1.5, 2, 2)),
         ("spacing", (3, 1)),
-        ("header_spacing", (3, 0, 1)),
+        ("source_spacing", (3, 0, 1)),
         ("grey_window", (3, 0)),
     ],
 )

@@ -71,7 +71,7 @@ def test_features_are_those_of_the_model(
 def test_settings_of_the_processor_take_effect(make_settings, volumes, large_volume):
     settings = make_settings(
         spacing=[3, 2, 2],
-        header_spacing=[3, 2, 2],
+        source_spacing=[3, 2, 2],
         processor={"image_size": None},
         dtype="bfloat16",
     )

@@ -29,7 +29,7 @@ def test_a_command_line_gives_inputs_and_settings():
         ({"patches_dtype": "int8"}, "it must be float32 or float16"),
         ({"dimension": "4d"}, "dimension is '4d'; it must be 2d or 3d"),
         ({"spacing": [1.0, 1.0]}, "spacing must be 3 positive mm"),
-        ({"header_spacing": [0.0, 1.0, 1.0]}, "header_spacing must be 3 positive mm"),
+        ({"source_spacing": [0.0, 1.0, 1.0]}, "source_spacing must be 3 positive mm"),
         ({"processor": "{window: lung}"}, "not JSON"),
         ({"processor": '"lung"'}, "wanted settings by name"),
         ({"processor": {"spacing": None}, "spacing": [1, 1, 1]}, "Give the spacing once"),

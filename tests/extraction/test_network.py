@@ -39,7 +39,7 @@ def test_the_description_tells_features_apart(make_settings, model_folder, tmp_p
         "processor": {"spacing": [2.0, 2.0, 2.0]},
         "overlap": {"overlap": 0.5},
         "dtype": {"dtype": "bfloat16"},
-        "header_spacing": {"header_spacing": [3, 1, 1]},
+        "source_spacing": {"source_spacing": [3, 1, 1]},
     }.items():
         assert description(make_settings(**changes))[name] != plain[name]
 

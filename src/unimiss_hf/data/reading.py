@@ -100,7 +100,7 @@ def read_record(
     dimension: Dimension,
     *,
     spacing: Sequence[float] | None = (3.0, 1.0, 1.0),
-    header_spacing: Sequence[float] | None = None,
+    source_spacing: Sequence[float] | None = None,
     grey_window: GreyWindow = None,
     cache: SampleCache | None = None,
 ) -> np.ndarray:
@@ -113,7 +113,7 @@ def read_record(
         dimension: `"2d"` or `"3d"`.
         spacing: distance of voxel centres in mm, (depth, height, width), to which volumes are
             resampled; `None` keeps the native grid. Not used in 2D.
-        header_spacing: the true spacing in mm, (depth, height, width), where headers are wrong.
+        source_spacing: the true spacing in mm, (depth, height, width), where headers are wrong.
             Not used in 2D.
         grey_window: the grey levels of a radiograph that become 0 and 1, see `read_radiograph`.
             Not used in 3D.
@@ -132,7 +132,7 @@ def read_record(
     value = record.get("image") or {}
     key = None
     if cache is not None and value.get("path") and value.get("bytes") is None:
-        grids = (None if grid is None else tuple(grid) for grid in (spacing, header_spacing))
+        grids = (None if grid is None else tuple(grid) for grid in (spacing, source_spacing))
         window = grey_window if isinstance(grey_window, str | None) else tuple(grey_window)
         key = (value["path"], dimension, *grids, window)
         kept = cache.get(key)
@@ -146,7 +146,7 @@ def read_record(
         array = (
             read_radiograph(image, grey_window)
             if dimension == "2d"
-            else _scaled(read_volume(image, spacing=spacing, header_spacing=header_spacing))
+            else _scaled(read_volume(image, spacing=spacing, source_spacing=source_spacing))
         )
         _require_usable(array, dimension)
     except Exception as error:

@@ -60,7 +60,7 @@ class StreamSettings:
             height, width) (3D only); None is (16, 96, 96), or the window where that is smaller.
         spacing: distance of voxel centres to resample to in mm, (depth, height, width); None keeps
             the native grid (3D only).
-        header_spacing: true spacing in mm, (depth, height, width), of files whose headers are wrong
+        source_spacing: true spacing in mm, (depth, height, width), of files whose headers are wrong
             (3D only).
         grey_window: grey levels of radiographs that become 0 and 1, as the image processor's
             setting of that name; None: what the file declares (2D only).
@@ -79,13 +79,13 @@ class StreamSettings:
     window: Sequence[int] | None = None
     minimum: Sequence[int] | None = None
     spacing: Sequence[float] | None = (3.0, 1.0, 1.0)
-    header_spacing: Sequence[float] | None = None
+    source_spacing: Sequence[float] | None = None
     grey_window: GreyWindow = None
     max_bad_fraction: float = 0.05
     cache_bytes: int = 2**30
 
     def __post_init__(self) -> None:
-        for name in ("window", "minimum", "spacing", "header_spacing"):
+        for name in ("window", "minimum", "spacing", "source_spacing"):
             value = getattr(self, name)
             if value is None:
                 continue
@@ -335,7 +335,7 @@ class SampleStream(IterableDataset):
                 record,
                 self.dimension,
                 spacing=self.settings.spacing,
-                header_spacing=self.settings.header_spacing,
+                source_spacing=self.settings.source_spacing,
                 grey_window=self.settings.grey_window,
                 cache=self._cache,
             )

@@ -17,15 +17,13 @@ from ..data.sources import (
     suffix_of,
     visible_files,
 )
-from ..dicom_reading_mit import group_slices, is_dicom
+from ..dicom_reading_mit import DICOM_INDEX, group_slices, is_dicom
 from ..nifti_reading_mit import is_volume_file
 from .settings import ExtractionSettings
 
 _HUB_PREFIX = "hf://"
 _SHARD_SUFFIXES = (".parquet", ".arrow", ".tar")
 _SAVED_DATA_SET = ("dataset_dict.json", "state.json")
-# The table of contents that lies beside a CD's DICOM files and has their magic number.
-_DICOM_INDEX = "DICOMDIR"
 
 
 @dataclass(frozen=True)
@@ -219,7 +217,7 @@ class _Search:
 
 
 def _is_input(path: Path) -> bool:
-    return _is_named_like_an_input(path) or (path.name != _DICOM_INDEX and is_dicom(path))
+    return _is_named_like_an_input(path) or (path.name != DICOM_INDEX and is_dicom(path))
 
 
 def _is_named_like_an_input(path: Path) -> bool:

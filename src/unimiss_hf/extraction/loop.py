@@ -83,7 +83,7 @@ def run_extraction(words: list[str], settings: ExtractionSettings) -> Extraction
                 inputs.without(table.names.copy()),
                 network.processor,
                 settings.workers,
-                settings.header_spacing,
+                settings.source_spacing,
             )
             finished = False
             try:

@@ -16,9 +16,6 @@ from ..image_processing_mit import MiTImageProcessor
 from ..modeling_mit import MiTModel
 from .settings import ExtractionSettings
 
-# What a processor saves that does not change what it does.
-_BOOKKEEPING = ("image_processor_type", "processor_class", "feature_extractor_type", "auto_map")
-
 
 @dataclass(frozen=True)
 class Network:
@@ -67,18 +64,15 @@ def describe_features(network: Network, settings: ExtractionSettings) -> dict[st
     Two tables whose descriptions agree hold features that may stand side by side, even if the
     names in them (`model`, `commit`, `package_version`) differ.
     """
-    processor = {
-        name: value
-        for name, value in network.processor.to_dict().items()
-        if name not in _BOOKKEEPING
-    }
+    saved = network.processor.to_dict()
+    processor = {name: saved[name] for name in network.processor.valid_kwargs.__annotations__}
     description = {
         "package_version": __version__,
         "model": settings.model,
         "commit": getattr(network.model.config, "_commit_hash", None),
         "weights": _digest(network.model),
         "processor": processor,
-        "header_spacing": settings.header_spacing,
+        "source_spacing": settings.source_spacing,
         "dtype": settings.dtype,
         "overlap": settings.overlap,
         "patches": settings.patches,

@@ -9,7 +9,6 @@ from typing import Any
 
 import torch
 
-from ..image_inputs_mit import dimension_of
 from .inputs import NamedInput
 
 # Inputs that each thread may be ahead: one at work, one done.
@@ -41,7 +40,7 @@ def prepare_inputs(
     inputs: Iterable[NamedInput],
     processor: Callable[..., Any],
     workers: int,
-    header_spacing: Sequence[float] | None = None,
+    source_spacing: Sequence[float] | None = None,
 ) -> Iterator[PreparedInput | BadInput]:
     """Read and prepare inputs, in their order.
 
@@ -52,7 +51,7 @@ def prepare_inputs(
         inputs: What to read. Iterated over in the calling thread, a few inputs ahead.
         processor: A `MiTImageProcessor`.
         workers: Threads; 0 prepares each input when it is asked for.
-        header_spacing: The true spacing of volumes in mm, (depth, height, width), where headers are
+        source_spacing: The true spacing of volumes in mm, (depth, height, width), where headers are
             wrong.
 
     Yields:
@@ -63,7 +62,7 @@ def prepare_inputs(
     """
     if workers == 0:
         for item in inputs:
-            yield _prepare(item, processor, header_spacing)
+            yield _prepare(item, processor, source_spacing)
         return
     remaining = iter(inputs)
     running: deque[Future[PreparedInput | BadInput]] = deque()
@@ -71,7 +70,7 @@ def prepare_inputs(
     try:
         while True:
             for item in islice(remaining, _AHEAD * workers - len(running)):
-                running.append(executor.submit(_prepare, item, processor, header_spacing))
+                running.append(executor.submit(_prepare, item, processor, source_spacing))
             if not running:
                 return
             yield running.popleft().result()
@@ -86,16 +85,18 @@ def one_line(error: Exception, name: str) -> str:
 
 
 def _prepare(
-    item: NamedInput, processor: Callable[..., Any], header_spacing: Sequence[float] | None
+    item: NamedInput, processor: Callable[..., Any], source_spacing: Sequence[float] | None
 ) -> PreparedInput | BadInput:
     # Damaged files make decoders raise nearly any type of error, MemoryError among them.
     try:
-        source = item.open()
-        volume = header_spacing is not None and dimension_of(source) == 3
         # A list in a list: the slices of one volume.
-        prepared = processor(
-            [source], source_spacing=header_spacing if volume else None, return_tensors="pt"
+        groups = processor(
+            [item.open()],
+            source_spacing=source_spacing,
+            group_by_dimension=True,
+            return_tensors="pt",
         )
+        (prepared,) = groups.values()
     except ImportError:
         raise
     except Exception as error:

@@ -38,7 +38,7 @@ class ExtractionSettings:
     spacing: list[float] | None = _setting(
         None, "depth, height, width in mm that volumes are resampled to; default: the processor's"
     )
-    header_spacing: list[float] | None = _setting(
+    source_spacing: list[float] | None = _setting(
         None, "spacing in mm of the volumes' files, when their headers do not tell the truth"
     )
     processor: dict | str | None = _setting(
@@ -72,7 +72,7 @@ class ExtractionSettings:
             raise ValueError("model and output must be given.")
         if isinstance(self.processor, str):
             self.processor = _processor_settings(self.processor)
-        for name in ("spacing", "header_spacing"):
+        for name in ("spacing", "source_spacing"):
             if getattr(self, name) is not None:
                 setattr(self, name, list(require_spacing(name, getattr(self, name))))
         if self.spacing is not None and "spacing" in (self.processor or {}):

@@ -82,7 +82,7 @@ class Feed:
                 "crops_per_volume": settings.crops_per_volume,
                 "minimum": settings.volume_size,
                 "spacing": settings.spacing,
-                "header_spacing": settings.header_spacing,
+                "source_spacing": settings.source_spacing,
             }
         stream_settings = StreamSettings(
             seed=settings.seed,

@@ -57,7 +57,7 @@ def _first_readable(settings: PretrainingSettings, dimension: str) -> np.ndarray
                 record,
                 dimension,
                 spacing=tuple(settings.spacing),
-                header_spacing=settings.header_spacing and tuple(settings.header_spacing),
+                source_spacing=settings.source_spacing and tuple(settings.source_spacing),
                 grey_window=settings.grey_levels(),
             )
         except BadSampleError:

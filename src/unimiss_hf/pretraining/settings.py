@@ -85,7 +85,7 @@ class PretrainingSettings:
     column_3d: str | None = _setting(None, "volume column of a 3D data set, when it has several")
     streaming: bool = _setting(False, "read Hub data sets as a stream, without downloading them")
     spacing: list[float] = _setting([3.0, 1.0, 1.0], "spacing that volumes are resampled to, mm")
-    header_spacing: list[float] | None = _setting(
+    source_spacing: list[float] | None = _setting(
         None, "spacing in mm of the volumes' files, when their headers do not tell the truth"
     )
     grey_window: list[str] | None = _setting(
