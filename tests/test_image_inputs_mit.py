@@ -97,6 +97,11 @@ class TestDimension:
             with pytest.raises(FileNotFoundError, match=name):
                 MiTImageProcessor()(tmp_path / name)
 
+    def test_names_what_was_meant(self, slices):
+        wrong = slices[0].with_name(slices[0].name.replace("IM", "IN"))
+        with pytest.raises(FileNotFoundError, match=rf"Did you mean .*{slices[0].name}"):
+            MiTImageProcessor()(wrong)
+
     def test_an_empty_path_is_not_the_current_folder(self):
         with pytest.raises(ValueError, match="empty path"):
             MiTImageProcessor()("")

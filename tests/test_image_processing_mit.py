@@ -329,6 +329,7 @@ class TestSaving:
         processor = published.MiTImageProcessor()
         pixels = processor(np.zeros((30, 30)), return_tensors="pt")["pixel_values"]
         assert pixels.shape == (1, 1, 224, 224)
+        (tmp_path / "ct.nii.gz").touch()
         with pytest.raises(ImportError, match="pip install nibabel"):
             processor(tmp_path / "ct.nii.gz")
 
@@ -460,8 +461,8 @@ class TestAnswers:
         np.testing.assert_array_equal(answer, scores[0].argmax(0))
         with pytest.raises(ValueError, match="no grids any more"):
             processor.post_process_semantic_segmentation(scores, dict(batch))
-        for wrong in ((scores,), []):
-            with pytest.raises(ValueError, match="Wanted a model's output"):
+        for wrong in ((scores,), [], ModelOutput(pooler_output=torch.zeros(1, 4))):
+            with pytest.raises(ValueError, match="Wanted the output of a segmentation model"):
                 processor.post_process_semantic_segmentation(wrong, batch)
 
     def test_arrays_keep_their_axes(self):

@@ -108,3 +108,10 @@ class TestRadiographs:
             self.labels(film, Image.new("L", (8, 9)))
         with pytest.raises(TypeError, match="Labels are"):
             self.labels(film, b"labels")
+
+    def test_warns_of_a_mask_of_black_and_white(self):
+        film = Image.new("L", (9, 8))
+        mask = np.zeros((8, 9), dtype=np.uint8)
+        mask[2:5] = 255
+        with pytest.warns(UserWarning, match=r"labels 0 and 255 alone.*divide it by 255"):
+            self.labels(film, Image.fromarray(mask))

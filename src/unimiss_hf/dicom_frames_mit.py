@@ -190,7 +190,7 @@ def import_pydicom() -> Any:
     try:
         import pydicom
     except ImportError as error:
-        raise ImportError("Reading DICOM needs pydicom: pip install 'unimiss_hf[dicom]'") from error
+        raise ImportError("Reading DICOM needs pydicom: pip install pydicom") from error
     return pydicom
 
 

@@ -20,7 +20,7 @@ def new_figure(width: float, height: float) -> Figure:
         from matplotlib.figure import Figure
     except ImportError as error:
         raise ImportError(
-            'Drawing needs matplotlib: pip install "unimiss_hf[viz]", or switch figures off.'
+            "Drawing needs matplotlib: pip install matplotlib, or switch figures off."
         ) from error
     figure = Figure(figsize=(width, height), layout="constrained")
     figure.get_layout_engine().set(w_pad=0.08, h_pad=0.08)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from pathlib import Path
 from typing import Any
 
@@ -94,11 +95,20 @@ def _path_dimension(path: Path) -> int:
             "Got an empty path, or the current folder as '.'. Pass the path of a file, or the name "
             "of a folder of DICOM slices."
         )
+    if not path.exists():
+        raise FileNotFoundError(_missing(path))
     if is_volume_file(path):
         return nibabel_dimension(path)
     if is_array_file(path):
         return array_dimension(open_array(path), str(path))
     return dicom_dimension(path) if path.is_dir() or is_dicom(path) else 2
+
+
+def _missing(path: Path) -> str:
+    siblings = [entry.name for entry in path.parent.iterdir()] if path.parent.is_dir() else []
+    close = difflib.get_close_matches(path.name, siblings, n=3, cutoff=0.8)
+    hint = f" Did you mean {', '.join(str(path.with_name(name)) for name in close)}?"
+    return f"There is no file or folder {path}.{hint if close else ''}"
 
 
 def _is_path(item: Any) -> bool:

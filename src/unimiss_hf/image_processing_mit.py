@@ -143,7 +143,10 @@ class MiTImageProcessor(BaseImageProcessor):
                 inputs form no batch.
             ImportError: if a package that a file needs is missing.
         """
-        _refuse_unknown(settings.keys() - _DEFAULTS.keys())
+        _refuse_unknown(
+            settings.keys() - _DEFAULTS.keys(),
+            ", and of a call source_spacing, segmentation_maps, group_by_dimension, return_tensors",
+        )
         settings = _checked({name: getattr(self, name) for name in _DEFAULTS} | settings)
         inputs, _ = split_inputs(images)
         if not inputs:
@@ -282,9 +285,9 @@ _DEFAULTS: dict[str, Any] = {
 _BOOKKEEPING = {"image_processor_type", "processor_class", "feature_extractor_type", "auto_map"}
 
 
-def _refuse_unknown(names: set[str]) -> None:
+def _refuse_unknown(names: set[str], also: str = "") -> None:
     if names:
-        raise TypeError(f"There is no setting {sorted(names)}; there are {list(_DEFAULTS)}.")
+        raise TypeError(f"There is no setting {sorted(names)}; there are {list(_DEFAULTS)}{also}.")
 
 
 def _checked(settings: dict[str, Any]) -> dict[str, Any]:
@@ -302,9 +305,9 @@ def _checked(settings: dict[str, Any]) -> dict[str, Any]:
     if not isinstance(settings["scaling"], str):
         checked["scaling"] = list(scale)
     rules = {
-        "image_size": (_is_size(checked["image_size"], AXES[1:]), f"positive {AXES[1:]} or None"),
+        "image_size": (_is_size(checked["image_size"], AXES[1:]), _size_in_words(AXES[1:])),
         "num_channels": (_is_length(checked["num_channels"], (1, 3)), "1 or 3"),
-        "volume_size": (_is_size(checked["volume_size"], AXES), f"positive {AXES} or None"),
+        "volume_size": (_is_size(checked["volume_size"], AXES), _size_in_words(AXES)),
     }
     for field, (valid, wanted) in rules.items():
         if not valid:
@@ -316,6 +319,11 @@ def _is_size(size: Any, axes: tuple[str, ...]) -> bool:
     if not isinstance(size, dict) or size.keys() != set(axes):
         return size is None
     return all(_is_length(length) for length in size.values())
+
+
+def _size_in_words(axes: tuple[str, ...]) -> str:
+    entries = ", ".join(f'"{axis}": ...' for axis in axes)
+    return f"{{{entries}}} with positive integers, or None"
 
 
 def _is_length(value: Any, among: tuple[int, ...] | None = None) -> bool:
@@ -340,10 +348,10 @@ def _label_maps(maps: Any, inputs: list[Any]) -> list[Any]:
 def _scores(outputs: Any) -> list[torch.Tensor]:
     """The logits of each input."""
     logits = getattr(outputs, "logits", outputs)
-    if isinstance(logits, tuple) or not len(logits):
+    if isinstance(logits, tuple | Mapping) or not len(logits):
         raise ValueError(
-            "Wanted a model's output, its logits, or a list with the logits of each input; got "
-            "an empty one, or a tuple, which may hold other things than logits."
+            f"Wanted the output of a segmentation model, its logits, or a list with the logits of "
+            f"each input; got {type(outputs).__name__}, which has no logits."
         )
     return [torch.as_tensor(score).detach() for score in logits]
 

@@ -9,7 +9,7 @@ import numpy as np
 from PIL import Image
 
 from .array_reading_mit import image_of, is_array_file, open_array
-from .input_checks_mit import name_of, require_finite
+from .input_checks_mit import name_of, require_finite, warn
 from .lazy_nibabel_mit import nibabel
 from .nifti_reading_mit import (
     is_nibabel_image,
@@ -60,6 +60,11 @@ def read_labels(source: Any, grid: VolumeGrid | PlaneGrid, image_name: str) -> n
         raise ValueError(
             f"{name} has values from {labels.min()} to {labels.max()}, some negative or no "
             f"integers; labels are 0, 1, 2, ..."
+        )
+    if labels.max() == 255 and set(np.unique(labels)) == {0, 255}:
+        warn(
+            f"{name} has the labels 0 and 255 alone. If it is a mask of black and white, divide it "
+            f"by 255: the segmentation loss ignores label 255 (semantic_loss_ignore_index)."
         )
     return labels.astype(np.int64)
 

@@ -49,7 +49,7 @@ def test_what_is_not_as_usual_is_printed(file, tmp_path, capsys):
     output = capsys.readouterr().out
     assert "official.pth, one network, epoch not recorded" in output
     assert "Weights: 205 matched, 1 missing, 1 unexpected" in output
-    assert "The projection head is partly new (randomly initialised" in output
+    assert "Warning: the projection head is partly new, randomly initialised" in output
     assert "Missing: projection_head.mlp.0.weight\n" in output
     assert "Left out: seg_head.weight" in output
     assert "Converted from float16 to float32: 205 weights" in output

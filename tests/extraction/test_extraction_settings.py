@@ -39,3 +39,8 @@ def test_a_command_line_gives_inputs_and_settings():
 def test_mistakes_are_named(changes, message):
     with pytest.raises(ValueError, match=message):
         ExtractionSettings(**{"model": "m", "output": "o.parquet", **changes})
+
+
+def test_the_output_is_parquet_by_name():
+    with pytest.raises(ValueError, match=r"output is 'features\.csv'; features are Parquet"):
+        ExtractionSettings(model="m", output="features.csv")

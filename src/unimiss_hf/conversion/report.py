@@ -67,7 +67,8 @@ class ConversionReport:
         ]
         if self.missing:
             lines.append(
-                f"The projection head is {self.head} (randomly initialised where missing)."
+                f"Warning: the projection head is {self.head}, randomly initialised where it is "
+                f"missing. Features are the file's; pretraining would not continue from its head."
             )
             lines.append(f"Missing: {list_names(self.missing)}")
         if self.unexpected:

@@ -74,7 +74,7 @@ def run_extraction(words: list[str], settings: ExtractionSettings) -> Extraction
         network = load_network(settings)
         table.begin(describe_features(network, settings), network.model.config.hidden_sizes[-1])
         before = inputs.count_of(table.names)
-        with Reporter(inputs.num_inputs, before) as reporter, StopRequest() as stop:
+        with Reporter(inputs.num_inputs, before) as reporter, StopRequest(work="batch") as stop:
             if inputs.passed_over:
                 reporter.say(
                     f"Files that are no images are passed over: {inputs.describe_passed_over()}"

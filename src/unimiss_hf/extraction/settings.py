@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from transformers import HfArgumentParser
@@ -70,6 +71,8 @@ class ExtractionSettings:
             raise ValueError(f"overlap is {self.overlap}; it must be 0 or more, and below 1.")
         if not self.output or not self.model:
             raise ValueError("model and output must be given.")
+        if not self.output.endswith(".parquet") and not Path(self.output).is_dir():
+            raise ValueError(f"output is {self.output!r}; features are Parquet: name it *.parquet.")
         if isinstance(self.processor, str):
             self.processor = _processor_settings(self.processor)
         for name in ("spacing", "source_spacing"):

@@ -38,6 +38,7 @@ class StopRequest:
 
     Args:
         announce: Whether to print the line.
+        work: What the line calls the piece of work behind which the loop looks.
 
     ```python
     >>> with StopRequest() as stop:
@@ -46,8 +47,9 @@ class StopRequest:
     ```
     """
 
-    def __init__(self, announce: bool = True):
+    def __init__(self, announce: bool = True, work: str = "step"):
         self.announce = announce
+        self.work = work
         self.requested = False
         self.signal_name: str | None = None
         self._interrupted = False
@@ -89,7 +91,7 @@ class StopRequest:
         self.request(signal.Signals(number).name)
         if first and self.announce:
             _print_at_once(
-                f"{self.signal_name}: the state will be saved after this step. "
+                f"{self.signal_name}: the state will be saved after this {self.work}. "
                 "A second SIGINT (Ctrl-C) quits at once, without saving.\n"
             )
 
