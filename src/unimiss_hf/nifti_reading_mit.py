@@ -191,7 +191,7 @@ def read_voxels(
         # nibabel stops behind the last voxel, and the checksum, which tells damage, comes after it.
         with nibabel.openers.ImageOpener(path) as file:
             specification = (proxy.shape, proxy.dtype, proxy.offset, proxy.slope, proxy.inter)
-            voxels = read(nibabel.arrayproxy.ArrayProxy(file, specification))
+            voxels = read(nibabel.arrayproxy.ArrayProxy(file, specification, mmap=False))
             while file.read(_CHUNK):
                 pass
         return voxels
