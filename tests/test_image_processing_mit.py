@@ -204,6 +204,8 @@ class TestMiTImageProcessor:
         with pytest.warns(UserWarning, match="stretch") as caught:
             MiTImageProcessor()(np.zeros((20, 60)))
         assert caught[0].filename == __file__
+        with pytest.warns(UserWarning, match="stretch"):  # a caller without a name, as exec has
+            exec("process(image)", {"process": MiTImageProcessor(), "image": np.zeros((20, 60))})
 
     def test_refuses_batches_of_both_dimensions_or_of_none(self, files):
         with pytest.raises(ValueError, match=r"a\.png.*2D.*a\.nii\.gz.*3D.*separate calls"):

@@ -41,9 +41,9 @@ def decoding(name: str, wanted: str) -> Iterator[None]:
 
 def warn(message: str) -> None:
     """Warn at the line of the user's that led here, past those of this package and its callers."""
-    package = __name__.rpartition(".")[0]
+    passed = (__name__.rpartition(".")[0], "transformers")
     frame, level = sys._getframe(1), 2
-    while frame.f_back and frame.f_globals["__name__"].startswith((package, "transformers")):
+    while frame.f_back and str(frame.f_globals.get("__name__")).startswith(passed):
         frame, level = frame.f_back, level + 1
     warnings.warn(message, stacklevel=level)
 
