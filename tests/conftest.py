@@ -32,9 +32,10 @@ def small_config() -> MiTConfig:
 
 @pytest.fixture(scope="session", autouse=True)
 def private_cache(tmp_path_factory):
-    """Keep data sets' caches out of the user's home."""
+    """Keep data sets' caches out of the user's home, and torch's out of the temporary folder."""
     from datasets import config
 
+    os.environ["TORCHINDUCTOR_CACHE_DIR"] = str(tmp_path_factory.mktemp("inductor"))
     config.HF_DATASETS_CACHE = tmp_path_factory.mktemp("datasets")
 
 

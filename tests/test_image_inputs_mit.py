@@ -102,6 +102,11 @@ class TestDimension:
         with pytest.raises(FileNotFoundError, match=rf"Did you mean .*{slices[0].name}"):
             MiTImageProcessor()(wrong)
 
+    def test_a_broken_link_is_named(self, tmp_path):
+        (tmp_path / "b.png").symlink_to("nowhere.png")
+        with pytest.raises(FileNotFoundError, match=r"b\.png is a link to nowhere\.png, which"):
+            MiTImageProcessor()(tmp_path / "b.png")
+
     def test_an_empty_path_is_not_the_current_folder(self):
         with pytest.raises(ValueError, match="empty path"):
             MiTImageProcessor()("")

@@ -105,6 +105,8 @@ def _path_dimension(path: Path) -> int:
 
 
 def _missing(path: Path) -> str:
+    if path.is_symlink():
+        return f"{path} is a link to {path.readlink()}, which is not there."
     siblings = [entry.name for entry in path.parent.iterdir()] if path.parent.is_dir() else []
     close = difflib.get_close_matches(path.name, siblings, n=3, cutoff=0.8)
     hint = f" Did you mean {', '.join(str(path.with_name(name)) for name in close)}?"

@@ -1,8 +1,10 @@
 """The folder that a conversion leaves, and what it leaves when it fails."""
 
 import hashlib
+import json
 import resource
 import shutil
+import subprocess
 from pathlib import Path
 
 import numpy as np
@@ -119,6 +121,9 @@ def test_a_folder_of_an_earlier_conversion_is_replaced(converted, constant_file,
     folder = tmp_path / "out"
     shutil.copytree(converted.folder, folder)
     (folder / "gone_mit.py").write_text("from an earlier version")
+    note = json.loads((folder / "conversion.json").read_text())
+    note["files"].append("gone_mit.py")
+    (folder / "conversion.json").write_text(json.dumps(note))
     convert_checkpoint(constant_file, folder, overwrite=True)
     assert (AutoModel.from_pretrained(folder).stem.embedding_2d.convolution.weight == 0.5).all()
     assert "constant.pth" in (folder / "README.md").read_text(encoding="utf-8")
@@ -126,11 +131,48 @@ def test_a_folder_of_an_earlier_conversion_is_replaced(converted, constant_file,
     assert sorted(path.name for path in tmp_path.iterdir()) == ["in", "out"]
 
 
+@pytest.mark.parametrize("change", ["no note", "another file", "a folder", "another folder's"])
+def test_a_folder_that_is_not_only_a_conversion_is_kept(converted, constant_file, tmp_path, change):
+    folder = tmp_path / "out"
+    shutil.copytree(converted.folder, folder)
+    if change == "no note":
+        (folder / "conversion.json").unlink()
+    elif change == "another file":
+        (folder / "my_own_mit.py").write_text("mine")
+    elif change == "a folder":
+        (folder / "README.md").unlink()
+        (folder / "README.md").mkdir()
+    else:
+        (folder / "conversion.json").write_text('{"files": 3}')
+    before = sorted(path.name for path in folder.iterdir())
+    with pytest.raises(FileExistsError, match="holds what no conversion wrote"):
+        convert_checkpoint(constant_file, folder, overwrite=True)
+    assert sorted(path.name for path in folder.iterdir()) == before
+
+
+def test_the_working_directory_stays_the_same(constant_file, tmp_path, monkeypatch):
+    (tmp_path / "out").mkdir()
+    monkeypatch.chdir(tmp_path / "out")
+    for overwrite in (False, True):
+        convert_checkpoint(constant_file, ".", overwrite=overwrite)
+        assert Path("config.json").is_file()
+
+
+def test_what_a_killed_conversion_left_is_removed(constant_file, tmp_path):
+    ended = subprocess.Popen(["true"])
+    ended.wait()
+    left = tmp_path / f".out.partial-{ended.pid}"
+    left.mkdir()
+    (left / "model.safetensors").touch()
+    convert_checkpoint(constant_file, tmp_path / "out")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["in", "out"]
+
+
 def test_what_is_not_ours_is_never_replaced(converted, tmp_path):
     official_file = tmp_path / "out" / "official.pth"
     official_file.parent.mkdir()
     torch.save(constant_network("tiny", head=None), official_file)
-    with pytest.raises(FileExistsError, match=r"no conversion writes, 'official\.pth'"):
+    with pytest.raises(FileExistsError, match=r"no conversion wrote, 'official\.pth'"):
         convert_checkpoint(official_file, official_file.parent, overwrite=True)
     assert official_file.exists()
     with pytest.raises(NotADirectoryError, match=r"official\.pth is a file; give a folder"):

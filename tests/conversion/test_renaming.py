@@ -7,15 +7,26 @@ from unimiss_hf.conversion import convert_state_dict
 
 
 @pytest.mark.parametrize("size", ["tiny", "small"])
-@pytest.mark.parametrize("prefix", ["", "backbone.", "module.", "module.backbone."])
+@pytest.mark.parametrize(
+    "prefix", ["", "backbone.", "module.", "module.backbone.", "module.module._orig_mod.backbone."]
+)
 def test_every_official_weight_finds_its_place(size, prefix):
     with torch.device("meta"):
         model = MiTForPreTraining(getattr(MiTConfig, size)(num_prototypes=256))
-    outer = "module." if prefix.startswith("module.") else ""
+    outer = prefix.removesuffix("backbone.")
     converted = convert_state_dict(constant_network(size, backbone=prefix, head=outer))
     assert {name: tensor.shape for name, tensor in converted.items()} == {
         name: tensor.shape for name, tensor in model.state_dict().items()
     }
+
+
+def test_prototypes_of_torchs_newer_weight_norm_are_found():
+    weights = constant_network("tiny")
+    newer = {"weight_g": "original0", "weight_v": "original1"}
+    for old, new in newer.items():
+        (name,) = [name for name in weights if name.endswith(f"head.last_layer.{old}")]
+        weights[name.replace(old, f"parametrizations.weight.{new}")] = weights.pop(name)
+    assert "projection_head.prototypes.weight" in convert_state_dict(weights)
 
 
 def test_tensors_are_passed_on_and_not_copied():

@@ -225,3 +225,24 @@ def test_batches_hold_inputs_of_one_shape(make_settings, tmp_path, monkeypatch):
     # the fifth that waits sends one on alone
     assert batches[:4] == [(2, 32), (2, 36), (1, 33), (2, 35)]
     assert sorted(batches[4:]) == [(1, 34), (1, 37), (1, 38)]
+
+
+def test_an_input_that_the_network_fails_on_is_bad(make_settings, images):
+    """As when memory is short: the others of its batch are computed one by one."""
+
+    def run_short_of_memory(module, arguments):
+        if isinstance(module, MiTModel):
+            (pixel_values,) = arguments
+            if len(pixel_values) > 1 or pixel_values.max() > 0.97:
+                raise RuntimeError("could not create a primitive")
+
+    for index in range(8):
+        pixels = np.full((40, 48), 255 if index == 5 else 100, dtype=np.uint8)
+        Image.fromarray(pixels).save(images / f"{index}.png")
+    hook = register_module_forward_pre_hook(run_short_of_memory)
+    try:
+        result = run_extraction([str(images)], make_settings(batch_size=4))
+    finally:
+        hook.remove()
+    assert (result.num_extracted, result.num_bad) == (7, 1)
+    assert "5.png,the network failed: could not create a primitive" in result.errors.read_text()

@@ -152,11 +152,18 @@ class TestDataSets:
         settings = make_settings(dimension="2d", streaming=streaming, column="scan")
         found = find_inputs([str(data_set / form)], settings)
         assert found.num_inputs == (None if streaming else 60)
-        prefix = f"{data_set / form}[train][scan]"
+        prefix = f"{data_set / form}[train][column=scan]"
         done = {f"{prefix}[{index}]" for index in (*range(7), *range(9, 58))} | {"another"}
         assert found.count_of(done) == 56
         rest = {item.name: np.asarray(item.open()).max() for item in found.without(done)}
         assert rest == {f"{prefix}[{index}]": index for index in (7, 8, 58, 59)}
+
+    def test_the_records_of_another_column_are_others(self, data_set, make_settings):
+        found = find_inputs([str(data_set / "set")], make_settings(dimension="2d"))
+        (prefix,) = found.data_sets
+        others = {f"{prefix.removesuffix('[')}[column=scan][{index}]" for index in range(60)}
+        assert found.count_of(others) == 0
+        assert len(list(found.without(others))) == 60
 
     def test_nothing_is_left_of_a_finished_data_set(self, data_set, make_settings):
         found = find_inputs([str(data_set / "set")], make_settings(dimension="2d"))

@@ -1,5 +1,6 @@
 import io
 import warnings
+from pathlib import Path
 
 import pytest
 
@@ -40,7 +41,22 @@ def test_a_log_gets_a_line_now_and_then(monkeypatch):
 def test_bad_inputs_are_listed_beside_the_output(tmp_path):
     path = error_file(tmp_path / "features.parquet")
     assert path == tmp_path / "features.errors.csv"
-    write_bad_inputs(path, [BadInput("a,b.png", 'it is "empty"')])
+    write_bad_inputs(path, [BadInput("a,b.png", 'it is "empty"')], set())
     assert path.read_text() == 'name,error\n"a,b.png","it is ""empty"""\n'
-    write_bad_inputs(path, [])
+    write_bad_inputs(path, [], {"a,b.png"})
     assert list(tmp_path.iterdir()) == []
+
+
+def test_what_earlier_runs_listed_stays_until_it_has_features(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in ("a.png", "b.png", "c.png"):
+        Path(name).touch()
+    path = Path("features.errors.csv")
+    first = [BadInput("a.png", "empty"), BadInput("set[train][3]", "x"), BadInput("b.png", "y")]
+    write_bad_inputs(path, first, set())
+    write_bad_inputs(path, [BadInput("b.png", "z"), BadInput("c.png", "x")], {"d.png"})
+    listed = "name,error\na.png,empty\nset[train][3],x\nb.png,z\nc.png,x\n"
+    assert path.read_text() == listed
+    Path("a.png").unlink()
+    write_bad_inputs(path, [], {"set[train][3]", "c.png"})
+    assert path.read_text() == "name,error\nb.png,z\n"

@@ -1,6 +1,8 @@
 """An official checkpoint → a folder that transformers opens."""
 
+import glob
 import hashlib
+import json
 import os
 import shutil
 from collections.abc import Callable
@@ -16,8 +18,9 @@ from .matching import MatchedWeights, match_weights
 from .model_card import make_card
 from .report import ConversionReport
 
-# Beside the published code, `*_mit.py`, all that a conversion writes.
-_WRITTEN = ("config.json", "model.safetensors", "preprocessor_config.json", "README.md")
+_CONFIG = "config.json"
+# Names all files that a conversion wrote: only those may be replaced.
+_MARKER = "conversion.json"
 
 
 def convert_checkpoint(
@@ -26,7 +29,7 @@ def convert_checkpoint(
     """Turn an official UniMiSS checkpoint, tiny or small, into a folder for transformers.
 
     The folder holds a [`MiTForPreTraining`] with its projection head, the image processor with
-    pretraining's settings, the code of both, and a model card. It is complete or not written.
+    pretraining's settings, the code of both, and a model card. It is complete, or nothing opens it.
 
     Args:
         checkpoint: A checkpoint of the official trainer, or a file with one network's state dict
@@ -106,22 +109,35 @@ def _check_folder(folder: Path, overwrite: bool) -> None:
         return
     if not folder.is_dir():
         raise NotADirectoryError(f"{folder} is a file; give a folder.")
-    names = sorted(path.name for path in folder.iterdir())
-    if names and not overwrite:
+    entries = sorted(folder.iterdir())
+    if not entries:
+        return
+    if not overwrite:
         raise FileExistsError(
             f"{folder} is not empty. Give another folder, or replace it with --overwrite."
         )
-    foreign = [name for name in names if name not in _WRITTEN and not name.endswith("_mit.py")]
+    written = {_MARKER, *_written_before(folder)}
+    foreign = [path.name for path in entries if path.name not in written or not path.is_file()]
     if foreign:
         raise FileExistsError(
-            f"{folder} holds what no conversion writes, {foreign[0]!r}, and is not replaced. Give "
+            f"{folder} holds what no conversion wrote, {foreign[0]!r}, and is not replaced. Give "
             "another folder, or move that away."
         )
 
 
+def _written_before(folder: Path) -> list[str]:
+    """The files that an earlier conversion wrote into a folder, by its own note."""
+    try:
+        return list(json.loads((folder / _MARKER).read_text())["files"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return []
+
+
 def _write(folder: Path, fill: Callable[[Path], None]) -> None:
     """Fill a folder beside the wanted one, and move it into place when it is complete."""
-    partial = folder.with_name(f".{folder.name}.partial-{os.getpid()}")
+    prefix = f".{folder.name}.partial-"
+    _remove_abandoned(folder.parent, prefix)
+    partial = folder.with_name(f"{prefix}{os.getpid()}")
     try:
         partial.mkdir(parents=True)
         fill(partial)
@@ -132,16 +148,32 @@ def _write(folder: Path, fill: Callable[[Path], None]) -> None:
         shutil.rmtree(partial, ignore_errors=True)
 
 
+def _remove_abandoned(parent: Path, prefix: str) -> None:
+    """Delete what conversions left that were killed."""
+    for path in parent.glob(f"{glob.escape(prefix)}*") if parent.is_dir() else ():
+        process = path.name.removeprefix(prefix)
+        try:
+            os.kill(int(process), 0)
+        except (ValueError, ProcessLookupError):
+            shutil.rmtree(path, ignore_errors=True)
+        except PermissionError:
+            continue
+
+
 def _put_in_place(partial: Path, folder: Path) -> None:
+    """Move a whole folder, or its files into one that is there.
+
+    A folder that is there may be somebody's working directory, so it stays the same one. It has no
+    `config.json`, without which nothing opens it, until all other files are in place.
+    """
+    before, now = _written_before(folder), sorted(path.name for path in partial.iterdir())
+    note = {"written_by": "unimiss_hf.conversion", "files": sorted({*before, *now})}
+    (partial / _MARKER).write_text(json.dumps(note, indent=2) + "\n")
     if not folder.exists():
         partial.rename(folder)
         return
-    # A folder cannot be renamed over another one everywhere, and never over a filled one.
-    set_aside = folder.with_name(f".{folder.name}.replaced-{os.getpid()}")
-    folder.rename(set_aside)
-    try:
-        partial.rename(folder)
-    except OSError:
-        set_aside.rename(folder)
-        raise
-    shutil.rmtree(set_aside)
+    (folder / _CONFIG).unlink(missing_ok=True)
+    for name in [_MARKER, *(name for name in now if name != _CONFIG), _CONFIG]:
+        (partial / name).replace(folder / name)
+    for name in set(before) - set(now):
+        (folder / name).unlink(missing_ok=True)

@@ -44,8 +44,17 @@ _RENAMES: tuple[tuple[str, str], ...] = (
     # the projection head
     (r"^head\.mlp\.", r"projection_head.mlp."),
     (r"^head\.last_layer\.weight_v$", r"projection_head.prototypes.weight"),
+    (
+        r"^head\.last_layer\.parametrizations\.weight\.original1$",
+        r"projection_head.prototypes.weight",
+    ),
 )
-_PROTOTYPE_NORMS = "head.last_layer.weight_g"
+# Under the names of torch's older and newer weight norm.
+_PROTOTYPE_NORMS = (
+    "head.last_layer.weight_g",
+    "head.last_layer.parametrizations.weight.original0",
+)
+_WRAPPERS = ("module.", "_orig_mod.", "backbone.")
 
 
 def convert_state_dict(state_dict: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
@@ -91,7 +100,7 @@ def rename_keys(official_names: Iterable[str]) -> tuple[dict[str, str], list[str
     unknown = []
     for official_name in official_names:
         name = without_wrappers(official_name)
-        if name == _PROTOTYPE_NORMS:
+        if name in _PROTOTYPE_NORMS:
             continue
         new_name = _rename(name)
         if new_name is None:
@@ -113,7 +122,7 @@ def check_prototype_norms(state_dict: Mapping[str, torch.Tensor]) -> None:
         ValueError: If a norm is not 1.
     """
     for name, norms in state_dict.items():
-        if without_wrappers(name) != _PROTOTYPE_NORMS:
+        if without_wrappers(name) not in _PROTOTYPE_NORMS:
             continue
         if not isinstance(norms, torch.Tensor) or norms.is_meta:
             raise ValueError(f"{name} has no values; the prototypes' norms must be a tensor of 1.")
@@ -128,8 +137,11 @@ def check_prototype_norms(state_dict: Mapping[str, torch.Tensor]) -> None:
 
 
 def without_wrappers(official_name: str) -> str:
-    """Take off what distributed training and the pretraining wrapper put in front of a key."""
-    return official_name.removeprefix("module.").removeprefix("backbone.")
+    """Take off what distributed training, compiling and pretraining put in front of a key."""
+    name = official_name
+    while name.startswith(_WRAPPERS):
+        name = name.partition(".")[2]
+    return name
 
 
 def list_names(names: Sequence[str]) -> str:

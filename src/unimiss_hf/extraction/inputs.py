@@ -61,8 +61,10 @@ class InputSet:
 
     def count_of(self, names: Collection[str]) -> int:
         """Count the names that are inputs."""
-        prefixes = tuple(self.data_sets)
-        return sum(name in self.files or name.startswith(prefixes) for name in names)
+        return sum(
+            name in self.files or any(_is_record(name, prefix) for prefix in self.data_sets)
+            for name in names
+        )
 
     def without(self, done: Collection[str]) -> Iterator[NamedInput]:
         """Iterate over the inputs whose names are not among those done."""
@@ -70,7 +72,7 @@ class InputSet:
             if name not in done:
                 yield file
         for prefix, source in self.data_sets.items():
-            if sum(name.startswith(prefix) for name in done) == source.num_samples:
+            if sum(_is_record(name, prefix) for name in done) == source.num_samples:
                 continue
             for index, record in enumerate(source.records):
                 name = f"{prefix}{index}]"
@@ -81,6 +83,11 @@ class InputSet:
     def describe_passed_over(self) -> str:
         """Say in words which files were passed over: `3 (2 .csv, 1 .json)`."""
         return f"{len(self.passed_over)} ({counts(self.passed_over)})"
+
+
+def _is_record(name: str, prefix: str) -> bool:
+    """Whether a name is `prefix` and the number of a record."""
+    return name.startswith(prefix) and name.endswith("]") and name[len(prefix) : -1].isdecimal()
 
 
 def find_inputs(words: Sequence[str], settings: ExtractionSettings) -> InputSet:
@@ -185,8 +192,9 @@ class _Search:
             column=settings.column,
         )
         # Another configuration or column is other records, which names are to tell apart.
-        chosen = [settings.config_name, settings.split, settings.column]
-        parts = "".join(f"[{part}]" for part in chosen if part is not None)
+        config, column = settings.config_name, settings.column
+        parts = f"[config={config}]" if config else ""
+        parts += f"[{settings.split}]" + (f"[column={column}]" if column else "")
         self.data_sets[f"{source.name}{parts}["] = source
 
     def _add_folder(self, folder: Path) -> None:

@@ -11,7 +11,7 @@ from ..sliding_windows_mit import extract_features, feature_window
 from ..training.signals import StopRequest
 from .inputs import find_inputs
 from .network import Network, describe_features, load_network
-from .preparation import BadInput, PreparedInput, prepare_inputs
+from .preparation import BadInput, PreparedInput, one_line, prepare_inputs
 from .reporting import Reporter, error_file, write_bad_inputs
 from .settings import ExtractionSettings
 from .table import FeatureRow, FeatureTable
@@ -100,11 +100,10 @@ def run_extraction(words: list[str], settings: ExtractionSettings) -> Extraction
                     finished = True
             finally:
                 prepared.close()
+                write_bad_inputs(error_file(output), reporter.bad, table.names)
         after = inputs.count_of(table.names)
         if finished:
             table.finish()
-    if reporter.bad or finished:
-        write_bad_inputs(error_file(output), reporter.bad)
     return ExtractionResult(
         output,
         finished,
@@ -157,6 +156,13 @@ def _rows(
             f"The GPU has too little memory for {settings.batch_size} inputs or windows at once. "
             "Give a smaller batch_size, or device cpu."
         ) from error
+    except (RuntimeError, MemoryError) as error:  # On a CPU, it is how memory shortage is told.
+        if len(batch) == 1:
+            yield BadInput(batch[0].name, f"the network failed: {one_line(error, '')}")
+            return
+        for item in batch:
+            yield from _rows([item], network, settings)
+        return
     patches = features.patches.numpy() if settings.patches else [None] * len(batch)
     for item, pooled, patch_features in zip(batch, features.pooled.numpy(), patches, strict=True):
         if patch_features is not None:

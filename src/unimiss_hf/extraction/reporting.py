@@ -6,7 +6,7 @@ import os
 import sys
 import time
 import warnings
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Self, TextIO
@@ -96,12 +96,23 @@ class Reporter:
             self.say(f"warning: {message}")
 
 
-def write_bad_inputs(path: Path, bad: Sequence[BadInput]) -> None:
+def write_bad_inputs(path: Path, bad: Sequence[BadInput], done: Collection[str]) -> None:
     """Write the inputs that gave no features as CSV, `name,error`; no file if there are none.
+
+    Those that earlier runs listed stay, unless they are among those done by now or told anew, or
+    are files that are gone.
 
     Raises:
         OSError: If it cannot be written.
     """
+    known = {*done, *(item.name for item in bad)}
+    earlier = [
+        item
+        for item in _listed(path)
+        # Records of data sets, which end in a bracket, are no files.
+        if item.name not in known and (item.name.endswith("]") or Path(item.name).exists())
+    ]
+    bad = [*earlier, *bad]
     if not bad:
         path.unlink(missing_ok=True)
         return
@@ -112,6 +123,13 @@ def write_bad_inputs(path: Path, bad: Sequence[BadInput]) -> None:
     partial = path.with_name(f".{path.name}.partial-{os.getpid()}")
     partial.write_text(text.getvalue(), encoding="utf-8")
     partial.replace(path)
+
+
+def _listed(path: Path) -> list[BadInput]:
+    if not path.exists():
+        return []
+    with path.open(encoding="utf-8", newline="") as file:
+        return [BadInput(row["name"], row["error"]) for row in csv.DictReader(file)]
 
 
 def error_file(output: Path) -> Path:

@@ -83,15 +83,21 @@ class FeatureTable:
 
     def __enter__(self) -> Self:
         with self._explained():
-            self.parts.mkdir(parents=True, exist_ok=True)
-            try:
-                self._lock.acquire()
-            except filelock.Timeout as error:
-                raise BlockingIOError(
-                    f"Another process writes to {self.output} now. Wait for it, or give another "
-                    "output."
-                ) from error
+            self._acquire()
+            while not Path(self._lock.lock_file).exists():
+                # Another run has just ended and deleted the file that was locked here.
+                self._lock.release()
+                self._acquire()
         return self
+
+    def _acquire(self) -> None:
+        self.parts.mkdir(parents=True, exist_ok=True)
+        try:
+            self._lock.acquire()
+        except filelock.Timeout as error:
+            raise BlockingIOError(
+                f"Another process writes to {self.output} now. Wait for it, or give another output."
+            ) from error
 
     def __exit__(
         self,
@@ -107,8 +113,9 @@ class FeatureTable:
                 with contextlib.suppress(OSError):
                     self.write_part()
         finally:
-            self._lock.release()
+            # Before the lock is let go, as the next may take it and write at once.
             self._tidy()
+            self._lock.release()
 
     def begin(self, description: dict[str, Any], num_channels: int) -> None:
         """Find the rows of earlier runs, whose names are then in `names`.
