@@ -42,6 +42,7 @@ def main() -> None:
     parser.add_argument("--dimension", choices=("2d", "3d"), default="3d")
     parser.add_argument("--batch-size", type=int, default=4)
     parser.add_argument("--prototypes", type=int, default=65536)
+    parser.add_argument("--slice-stride", type=int, default=1, help="of the variants but `plain`")
     parser.add_argument("--steps", type=int, default=4, help="timed steps, after one untimed")
     parser.add_argument("--threads", type=int, default=None, help="default: torch's choice")
     parser.add_argument("--device", default="cpu", help="cpu or cuda")
@@ -88,7 +89,10 @@ def measure(variant: str, options: argparse.Namespace) -> dict[str, float]:
         step = PlainStep(student, teacher)
     else:
         step = PackageStep(
-            student, teacher, samples_per_backward=1 if variant == "sample" else None
+            student,
+            teacher,
+            samples_per_backward=1 if variant == "sample" else None,
+            slice_stride=options.slice_stride,
         )
     shape = (1, *config.volume_size) if options.dimension == "3d" else (1, *config.image_size)
     generator = torch.Generator().manual_seed(1)
@@ -118,11 +122,9 @@ def measure(variant: str, options: argparse.Namespace) -> dict[str, float]:
 class PackageStep:
     """The step as the training loop takes it."""
 
-    def __init__(self, student, teacher, samples_per_backward):
+    def __init__(self, student, teacher, **settings):
         objective = SelfDistillationObjective(student.config.num_prototypes)
-        self.distillation = SelfDistillation(
-            student, teacher, objective, samples_per_backward=samples_per_backward
-        )
+        self.distillation = SelfDistillation(student, teacher, objective, **settings)
         self.distillation.objective.to(student.device)
         self.update = StudentUpdate(student, teacher)
 

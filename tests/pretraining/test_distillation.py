@@ -57,6 +57,37 @@ def test_gradients_are_those_of_one_large_graph(student, dimension, samples_per_
             )
 
 
+@pytest.mark.parametrize("samples_per_backward", [None, 1])
+@pytest.mark.parametrize("stride", [2, 3])
+def test_a_stride_takes_part_of_the_slices(student, stride, samples_per_backward):
+    teacher, views = different_teacher(student), VIEWS["3d"](2)
+    torch.manual_seed(3)
+    first = [int(torch.randint(stride, ())) for _ in views]
+
+    class StridedSlices(PlainStep):
+        def slice_logits(self, model, volume):
+            index = [torch.equal(volume, view) for view in views].index(True)
+            return super().slice_logits(model, volume[:, :, first[index] :: stride])
+
+    plain = StridedSlices(copy.deepcopy(student), teacher)
+    plain.objective.double()
+    expected = plain.accumulate(views)
+    step = distil(student, teacher, slice_stride=stride, samples_per_backward=samples_per_backward)
+    torch.manual_seed(3)
+    assert step.accumulate(views).loss.item() == pytest.approx(expected, rel=1e-12)
+    weight = "encoder.stem.embedding_2d.convolution.weight"
+    torch.testing.assert_close(
+        student.get_parameter(weight).grad, plain.student.get_parameter(weight).grad
+    )
+
+
+def test_the_first_slice_is_drawn(student):
+    step = distil(student, make_teacher(student), slice_stride=3)
+    view = torch.arange(7.0).reshape(1, 1, 7, 1, 1)
+    drawn = {tuple(step._chosen_slices(view).flatten().tolist()) for _ in range(50)}
+    assert drawn == {(0, 3, 6), (1, 4), (2, 5)}
+
+
 def test_frozen_prototypes_get_no_gradient_and_change_no_other(student):
     teacher, views = different_teacher(student), VIEWS["3d"](2)
     gradients = []
@@ -120,6 +151,10 @@ def test_weight_decay_spares_biases_and_one_axis(student):
 def test_wrong_calls_are_refused(student):
     with pytest.raises(ValueError, match="samples_per_backward is 0"):
         distil(student, make_teacher(student), samples_per_backward=0)
+    with pytest.raises(ValueError, match="slice_stride is 0"):
+        distil(student, make_teacher(student), slice_stride=0)
+    with pytest.raises(ValueError, match=r"slice_stride is 6, but .* have 5 slices"):
+        distil(student, make_teacher(student), slice_stride=6).accumulate(VIEWS["3d"](2))
     one, other = torch.rand(2, 1, 32, 32), torch.rand(3, 1, 32, 32)
     with pytest.raises(ValueError, match=r"\(2, 1, 32, 32\) and \(3, 1, 32, 32\)"):
         distil(student, make_teacher(student)).accumulate((one.double(), other.double()))

@@ -143,3 +143,11 @@ def test_grey_levels_are_a_level_and_a_width_or_a_name(words, window):
 def test_other_grey_levels_are_refused_at_once(words):
     with pytest.raises(ValueError, match="grey_window"):
         PretrainingSettings(grey_window=words)
+
+
+def test_a_stride_beyond_the_volume_is_refused():
+    assert PretrainingSettings(slice_stride=16).slice_stride == 16
+    with pytest.raises(ValueError, match="slice_stride is 17, but volumes have 16 slices"):
+        PretrainingSettings(slice_stride=17)
+    with pytest.raises(ValueError, match="slice_stride is 0"):
+        PretrainingSettings(slice_stride=0)

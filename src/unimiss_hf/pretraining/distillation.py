@@ -74,6 +74,9 @@ class SelfDistillation:
         autocast: Makes the context in which the prototypes are compared.
         samples_per_backward: How many samples of one view go forward and backward at once; `None`
             takes the whole batch. Fewer need less memory and more time, and give the same numbers.
+        slice_stride: Every how many slices of a volume one is seen in 2D, 1 for all. The first is
+            drawn for each view of each batch with torch's random numbers. (UniMiSS sees all;
+            UniMiSS+ every second one.)
     """
 
     def __init__(
@@ -85,12 +88,15 @@ class SelfDistillation:
         backward: Callable[[torch.Tensor], None] = torch.Tensor.backward,
         autocast: Callable = nullcontext,
         samples_per_backward: int | None = None,
+        slice_stride: int = 1,
     ):
         if samples_per_backward is not None and samples_per_backward < 1:
             raise ValueError(
                 f"samples_per_backward is {samples_per_backward}; give 1 or more, or None for the "
                 "whole batch."
             )
+        if slice_stride < 1:
+            raise ValueError(f"slice_stride is {slice_stride}; give 1, for all slices, or more.")
         self.student = student
         self.teacher = teacher
         self.objective = objective
@@ -98,6 +104,7 @@ class SelfDistillation:
         self.backward = backward
         self.autocast = autocast
         self.samples_per_backward = samples_per_backward
+        self.slice_stride = slice_stride
 
     def accumulate(
         self, views: Views, prototypes_frozen: bool = False, weight: float = 1.0
@@ -114,7 +121,7 @@ class SelfDistillation:
             The losses and what tells a collapse.
 
         Raises:
-            ValueError: If the two views differ in shape.
+            ValueError: If the two views differ in shape, or have fewer slices than `slice_stride`.
         """
         if views[0].shape != views[1].shape:
             raise ValueError(
@@ -124,7 +131,11 @@ class SelfDistillation:
         dimension = dimension_of(views[0])
         outputs = (IMAGE,) if dimension == "2d" else (VOLUME, SLICES)
 
-        targets, mean_bottlenecks = self._run_teacher(dimension, outputs, views)
+        readings = {output: tuple(views) for output in outputs if output != SLICES}
+        if SLICES in outputs:
+            readings[SLICES] = tuple(self._chosen_slices(view) for view in views)
+
+        targets, mean_bottlenecks = self._run_teacher(dimension, readings)
         losses = dict.fromkeys(targets.probabilities, 0.0)
 
         # The norm of the prototypes is taken once a batch, and its backward pass once.
@@ -132,10 +143,10 @@ class SelfDistillation:
         leaf = prototypes.detach().requires_grad_(not prototypes_frozen)
         batch_size = views[0].shape[0]
         chunk_size = self.samples_per_backward or batch_size
-        for index, view in enumerate(views):
+        for index in range(len(views)):
             for output in outputs:
                 for start in range(0, batch_size, chunk_size):
-                    chunk = view[start : start + chunk_size]
+                    chunk = readings[output][index][start : start + chunk_size]
                     with self.autocast():
                         bottleneck = _bottleneck(self.forward, chunk, output)
                         logits = functional.linear(bottleneck, leaf)
@@ -152,13 +163,26 @@ class SelfDistillation:
             mean_bottlenecks=mean_bottlenecks,
         )
 
+    def _chosen_slices(self, view: torch.Tensor) -> torch.Tensor:
+        """Take every `slice_stride`-th slice of `(batch, 1, depth, height, width)`."""
+        if self.slice_stride == 1:
+            return view
+        if view.shape[2] < self.slice_stride:
+            raise ValueError(
+                f"slice_stride is {self.slice_stride}, but the views, of shape "
+                f"{tuple(view.shape)}, have {view.shape[2]} slices. Give at most that."
+            )
+        # On the CPU, whose random state a checkpoint holds, and which no GPU must wait for.
+        first = int(torch.randint(self.slice_stride, ()))
+        return view[:, :, first :: self.slice_stride]
+
     @torch.no_grad()
     def _run_teacher(
-        self, dimension: str, outputs: tuple[str, ...], views: Views
+        self, dimension: str, readings: dict[str, Views]
     ) -> tuple[Targets, dict[str, torch.Tensor]]:
         prototypes = self.teacher.projection_head.prototypes.normalized_weight()
         teacher_logits, mean_bottlenecks = {}, {}
-        for output in outputs:
+        for output, views in readings.items():
             with self.autocast():
                 bottlenecks = [_bottleneck(self.teacher, view, output) for view in views]
                 teacher_logits[output] = tuple(

@@ -211,6 +211,7 @@ class Pretrainer:
             backward=accelerator.backward,
             autocast=accelerator.autocast,
             samples_per_backward=settings.samples_per_backward,
+            slice_stride=settings.slice_stride,
         )
         self._update = StudentUpdate(
             student,

@@ -124,6 +124,10 @@ class PretrainingSettings:
         None, "samples that go forward and backward at once; fewer take less memory"
     )
 
+    slice_stride: int = _setting(
+        1, "every how many slices of a volume one is seen in 2D, from a random first one; 1: all"
+    )
+
     # objective
     teacher_temperature: float = _setting(0.04, "temperature of the teacher's softmax")
     student_temperature: float = _setting(0.1, "temperature of the student's softmax")
@@ -174,12 +178,18 @@ class PretrainingSettings:
             "batch_size_3d",
             "accumulation_2d",
             "accumulation_3d",
+            "slice_stride",
             "checkpoint_every",
             "max_checkpoints",
             "log_every",
         ):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} is {getattr(self, name)}; it must be 1 or more.")
+        if self.slice_stride > self.volume_size[0]:
+            raise ValueError(
+                f"slice_stride is {self.slice_stride}, but volumes have {self.volume_size[0]} "
+                "slices (volume_size). Give at most that."
+            )
         # Built here so that a wrong setting is told before any data is read.
         self.image_views()
         self.volume_views()
