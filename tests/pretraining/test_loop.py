@@ -21,6 +21,9 @@ from unimiss_hf.pretraining import NonFiniteLossError, Pretrainer
 from unimiss_hf.training.checkpoints import CheckpointStore
 from unimiss_hf.training.run_log import RunLog
 
+# What a line of the log tells of the clock, which no two runs share.
+TIMES = ("seconds", "data_wait", "view_share")
+
 
 def log_of(folder) -> list[dict]:
     return RunLog(Path(folder) / "log.jsonl").read()
@@ -113,9 +116,17 @@ def test_a_stopped_run_continues_bit_for_bit(settings, tmp_path, stop_after):
         for name, tensor in weights_of(output)[part].items():
             assert torch.equal(tensor, weights[name]), (part, name)
     for ours, theirs in zip(log_of(output), log_of(whole.output), strict=True):
-        assert {k: v for k, v in ours.items() if k != "seconds"} == {
-            k: v for k, v in theirs.items() if k != "seconds"
+        assert {k: v for k, v in ours.items() if k not in TIMES} == {
+            k: v for k, v in theirs.items() if k not in TIMES
         }
+
+
+def test_the_log_tells_what_share_of_a_step_data_and_views_take(settings):
+    lines = log_of(Pretrainer(settings(max_steps=4)).run().output)
+    for name in ("data_wait", "view_share"):
+        assert max(line[name] for line in lines) > 0
+        assert all(0 <= line[name] < 1 for line in lines)
+    assert all(line["data_wait"] + line["view_share"] < 1 for line in lines)
 
 
 def test_a_run_continues_from_an_older_checkpoint_and_drops_later_lines(settings, tmp_path):

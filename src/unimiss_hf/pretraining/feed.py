@@ -1,5 +1,6 @@
 """Batches of views of one dimension, from a data set to the training device."""
 
+import time
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,11 +23,15 @@ class Batch:
         views: `(batch, 1, height, width)` or `(batch, 1, depth, height, width)`, twice.
         names: Where each sample was read from.
         bad_records: Records that could not be read so far, by all readers of this process.
+        seconds_waited: How long its samples were waited for.
+        seconds_on_views: How long the views took to make, on a CPU; on a GPU, to ask for.
     """
 
     views: tuple[torch.Tensor, torch.Tensor]
     names: list[str]
     bad_records: int
+    seconds_waited: float
+    seconds_on_views: float
 
     def __len__(self) -> int:
         return len(self.names)
@@ -107,14 +112,18 @@ class Feed:
         """
         if self._batches is None:
             self._batches = iter(self._loader)
+        start = time.perf_counter()
         samples = next(self._batches)
+        read = time.perf_counter()
         images = samples["image"].to(self.device, non_blocking=True)
         views = self._make_views(images, samples["extent"], samples["seed"], self._view_settings)
+        made = time.perf_counter()
         for reader, count in zip(
             samples["reader"].tolist(), samples["bad_records"].tolist(), strict=True
         ):
             self._bad_records[reader] = count
-        return Batch(views, samples["name"], sum(self._bad_records.values()))
+        bad_records = sum(self._bad_records.values())
+        return Batch(views, samples["name"], bad_records, read - start, made - read)
 
     def close(self) -> None:
         """End the processes that read; no batch can be had any more."""

@@ -312,6 +312,8 @@ class Pretrainer:
             "gradient_norm": norms.norm().item(),
             "samples": samples,
             "seconds": round(seconds, 4),
+            "data_wait": round(sum(batch.seconds_waited for batch in batches) / seconds, 4),
+            "view_share": round(sum(batch.seconds_on_views for batch in batches) / seconds, 4),
         }
         if state.step % self.settings.log_every == 0:
             if self.accelerator.is_main_process:
