@@ -3,8 +3,9 @@ import math
 
 import pytest
 import torch
-from transformers import AutoModelForImageClassification, Trainer, TrainingArguments
+from transformers import AutoModelForImageClassification
 
+from trainer_steps import step_of_two_batches
 from unimiss_hf import MiTBackbone, MiTForImageClassification, MiTForPreTraining, MiTModel
 
 INPUTS = [
@@ -159,26 +160,11 @@ def test_refuses_other_inputs_by_name(make):
 @both_dimensions
 def test_a_step_of_the_trainer_lowers_the_loss(make, pixel_values, tmp_path):
     model, labels = make(), torch.tensor([0, 1, 2, 1])
-    samples = [
-        {"pixel_values": sample, "labels": label}
-        for sample, label in zip(pixel_values, labels, strict=True)
-    ]
     with torch.no_grad():
         before = model(pixel_values, labels=labels).loss
-    arguments = TrainingArguments(
-        tmp_path,
-        max_steps=1,
-        per_device_train_batch_size=2,
-        gradient_accumulation_steps=2,
-        learning_rate=3e-3,
-        use_cpu=True,
-        disable_tqdm=True,
-        report_to="none",
-        save_strategy="no",
-    )
-    result = Trainer(model, arguments, train_dataset=samples).train()
+    training_loss = step_of_two_batches(model, pixel_values, labels, tmp_path)
     # the loss of a step is the mean of its two batches' losses, not their sum
-    assert result.training_loss == pytest.approx(before.item(), rel=1e-4)
+    assert training_loss == pytest.approx(before.item(), rel=1e-4)
     with torch.no_grad():
         assert model.eval()(pixel_values, labels=labels).loss < before
 

@@ -8,6 +8,7 @@ from torch.utils.data import Dataset
 from transformers import pipeline
 
 from dicom_files import write_radiograph, write_series
+from opening_folders import SMALL
 from small_pyramid import SMALLEST_PYRAMID
 from unimiss_hf import (
     MiTConfig,
@@ -18,10 +19,6 @@ from unimiss_hf import (
     MiTModel,
 )
 
-SMALL = {
-    "image_size": {"height": 64, "width": 64},
-    "volume_size": {"depth": 8, "height": 32, "width": 32},
-}
 TASKS = {
     "medical-feature-extraction": MiTForPreTraining,
     "medical-image-classification": MiTForImageClassification,

@@ -2,8 +2,9 @@ import copy
 
 import pytest
 import torch
-from transformers import AutoModelForSemanticSegmentation, Trainer, TrainingArguments
+from transformers import AutoModelForSemanticSegmentation
 
+from trainer_steps import step_of_two_batches
 from unimiss_hf import (
     MiTBackbone,
     MiTForImageClassification,
@@ -204,29 +205,14 @@ def test_each_dimension_trains_its_own_parameters(make, pixel_values):
 @both_dimensions
 def test_a_step_of_the_trainer_lowers_the_loss(make, pixel_values, tmp_path):
     model, labels = make(deep_supervision=False), blobs(pixel_values)
-    samples = [
-        {"pixel_values": sample, "labels": label}
-        for sample, label in zip(pixel_values, labels, strict=True)
-    ]
     with torch.no_grad():
         before = [
-            model(sample["pixel_values"][None], labels=sample["labels"][None]).loss.item()
-            for sample in samples
+            model(sample[None], labels=label[None]).loss.item()
+            for sample, label in zip(pixel_values, labels, strict=True)
         ]
-    arguments = TrainingArguments(
-        tmp_path,
-        max_steps=1,
-        per_device_train_batch_size=1,
-        gradient_accumulation_steps=2,
-        learning_rate=3e-3,
-        use_cpu=True,
-        disable_tqdm=True,
-        report_to="none",
-        save_strategy="no",
-    )
-    result = Trainer(model, arguments, train_dataset=samples).train()
+    training_loss = step_of_two_batches(model, pixel_values, labels, tmp_path)
     # the loss of a step is the mean of its two batches' losses, not their sum
-    assert result.training_loss == pytest.approx(sum(before) / 2, rel=1e-4)
+    assert training_loss == pytest.approx(sum(before) / 2, rel=1e-4)
     with torch.no_grad():
         assert model.eval()(pixel_values, labels=labels).loss < sum(before) / 2
 

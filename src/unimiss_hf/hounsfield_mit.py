@@ -85,3 +85,21 @@ def scale_of(
             f"scaling must be (offset, divisor), finite, with a positive divisor; got {scaling!r}."
         )
     return offset, divisor
+
+
+def apply_window(
+    values: np.ndarray,
+    window: str | Sequence[float] | None = "pretraining",
+    scaling: str | Sequence[float] = "pretraining",
+) -> np.ndarray:
+    """Clip HU to a window, unless it is `None`, and scale them: a new array of the same shape.
+
+    `values` are floating point; `window` and `scaling` are what `window_range` and `scale_of` take,
+    as are the errors.
+    """
+    scaled = values.copy() if window is None else values.clip(*window_range(window))
+    offset, divisor = scale_of(scaling, window)
+    if offset:
+        scaled -= np.float32(offset)
+    scaled /= np.float32(divisor)
+    return scaled

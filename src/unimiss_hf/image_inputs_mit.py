@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +11,7 @@ from PIL import Image
 
 from .array_reading_mit import array_dimension, is_array_file, open_array
 from .dicom_reading_mit import dicom_dimension, group_slices, is_dicom
-from .input_checks_mit import name_of
+from .input_checks_mit import did_you_mean, name_of, near_matches
 from .nifti_reading_mit import is_nibabel_image, is_volume_file, nibabel_dimension
 
 DIMENSION_NAMES = {2: "2D", 3: "3D"}
@@ -107,10 +106,7 @@ def _path_dimension(path: Path) -> int:
 def _missing(path: Path) -> str:
     if path.is_symlink():
         return f"{path} is a link to {path.readlink()}, which is not there."
-    siblings = [entry.name for entry in path.parent.iterdir()] if path.parent.is_dir() else []
-    close = difflib.get_close_matches(path.name, siblings, n=3, cutoff=0.8)
-    hint = f" Did you mean {', '.join(str(path.with_name(name)) for name in close)}?"
-    return f"There is no file or folder {path}.{hint if close else ''}"
+    return f"There is no file or folder {path}.{did_you_mean(near_matches(path))}"
 
 
 def _is_path(item: Any) -> bool:

@@ -126,7 +126,7 @@ class MiTImageProcessor(BaseImageProcessor):
                 `read_labels`); resampled to the nearest label, 0 where volumes are filled up.
             source_spacing: the true spacing of volumes in mm, (depth, height, width): it replaces
                 what a file's header says, and without it arrays are not resampled.
-            group_by_dimension: whether inputs of both dimensions may be mixed.  `source_spacing`
+            group_by_dimension: whether inputs of both dimensions may be mixed. `source_spacing`
                 is for the volumes among them.
             return_tensors: "pt", "np", or `None` for a list with one array for each input.
             **settings: replace those of the same name for this call.

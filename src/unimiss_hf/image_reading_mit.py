@@ -40,6 +40,7 @@ class Volume:
         grid: how they lie in the file.
         kind: "nifti", "dicom", "array" or "tensor".
         header: the file's header, if nibabel read it.
+        stored_shape: the shape of a volume file, array or tensor, with axes of length 1.
     """
 
     voxels: np.ndarray
@@ -47,6 +48,7 @@ class Volume:
     grid: VolumeGrid
     kind: str
     header: Any = None
+    stored_shape: tuple[int, ...] | None = None
 
 
 def read_radiograph(source: Any, grey_window: GreyWindow = None) -> np.ndarray:
@@ -176,7 +178,7 @@ def _nibabel_radiograph(source: Any, name: str, grey_window: GreyWindow) -> Radi
     if not is_hounsfield:
         pixels = unit_range(pixels, name, grey_window, _declared_range(image, pixels, name))
     plane = PlaneGrid(pixels.shape, pixels.shape, slice_grid=grid)
-    return Radiograph(pixels[None], plane, is_hounsfield, "nifti", image.header)
+    return Radiograph(pixels[None], plane, is_hounsfield, "nifti", image.header, image.shape)
 
 
 def _declared_range(image: Any, pixels: np.ndarray, name: str) -> tuple[float, float]:
@@ -219,7 +221,13 @@ def _array_radiograph(source: Any, name: str, grey_window: GreyWindow) -> Radiog
     if len(pixels) == 3:
         pixels = np.tensordot(LUMINANCE, pixels, axes=1)[None]
     grid = PlaneGrid(pixels.shape[1:], pixels.shape[1:])
-    return Radiograph(np.ascontiguousarray(pixels), grid, is_hounsfield, _array_kind(source))
+    return Radiograph(
+        np.ascontiguousarray(pixels),
+        grid,
+        is_hounsfield,
+        _array_kind(source),
+        stored_shape=array.shape,
+    )
 
 
 def _dicom_volume(source: Any, source_spacing: tuple[float, ...] | None) -> Volume:
@@ -249,13 +257,14 @@ def _nibabel_volume(source: Any, spacing: tuple[float, ...] | None) -> Volume:
     voxels = oriented_voxels(image, grid, name)
     if spacing is None:
         warn_of_placeholder(image, grid, name)
-    return Volume(voxels, native, grid, "nifti", image.header)
+    return Volume(voxels, native, grid, "nifti", image.header, image.shape)
 
 
 def _array_volume(source: Any, spacing: tuple[float, ...] | None) -> Volume:
-    voxels = volume_of(open_array(source))
+    array = open_array(source)
+    voxels = volume_of(array)
     grid = VolumeGrid.native(voxels.shape[::-1])
-    return Volume(voxels, spacing, grid, _array_kind(source))
+    return Volume(voxels, spacing, grid, _array_kind(source), stored_shape=array.shape)
 
 
 def _array_kind(source: Any) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import math
 import sys
 import warnings
@@ -37,6 +38,21 @@ def decoding(name: str, wanted: str) -> Iterator[None]:
         raise
     except Exception as error:
         raise OSError(f"{name} is not {wanted}, or is damaged: {error}") from error
+
+
+def near_matches(path: Path, hidden: bool = True) -> list[Path]:
+    """The files and folders beside a path that is not there whose names resemble its own."""
+    if not path.parent.is_dir():
+        return []
+    names = sorted(entry.name for entry in path.parent.iterdir())
+    names = [name for name in names if hidden or not name.startswith(".")]
+    close = difflib.get_close_matches(path.name, names, n=3, cutoff=0.8)
+    return [path.parent / name for name in close]
+
+
+def did_you_mean(paths: Sequence[Path]) -> str:
+    """The end of a message that names near matches; nothing if there are none."""
+    return f" Did you mean {', '.join(map(str, paths))}?" if paths else ""
 
 
 def warn(message: str) -> None:

@@ -73,8 +73,8 @@ def _nibabel_labels(
     source: Any, name: str, grid: VolumeGrid | PlaneGrid, image_name: str
 ) -> np.ndarray:
     image = open_nibabel(source)
-    stored = grid.slice_grid if isinstance(grid, PlaneGrid) else grid
-    if stored is None or stored.source_affine is None:
+    stored = grid.file_grid
+    if stored is None:
         raise ValueError(f"{name} is a volume file; {image_name} has no place in the world.")
     shape = spatial_shape(image, name)
     if shape != stored.source_shape:
@@ -112,12 +112,7 @@ def _array_labels(source: Any, name: str, grid: VolumeGrid | PlaneGrid) -> np.nd
     array = open_array(source)
     if not isinstance(array, np.ndarray) or array.dtype.kind not in "iufb":
         raise TypeError(f"Labels are a path, a PIL or nibabel image, or an array; got {name}.")
-    placed = (
-        grid.slice_grid is not None
-        if isinstance(grid, PlaneGrid)
-        else grid.source_affine is not None
-    )
-    if placed:
+    if grid.file_grid is not None:
         raise ValueError(
             f"{name} has no place in the world, and its image has. Pass the labels as a file or a "
             f"nibabel image, so that their grids can be compared."

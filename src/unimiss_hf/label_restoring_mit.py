@@ -50,7 +50,7 @@ class InputGrid:
             int16 and int32 that holds all classes; int64 for a tensor.
         """
         labels = label_map(scores, self.grid)
-        if self.kind in ("nifti", "dicom") and not self._is_plain_image:
+        if self.grid.file_grid is not None:
             return self._nibabel_image(self.grid.to_source(labels))
         if self.kind in ("image", "dicom"):
             stored = np.ascontiguousarray(self.grid.to_source(labels))
@@ -60,13 +60,9 @@ class InputGrid:
             labels = labels.reshape(self.stored_shape)  # With axes of length 1; colours have none.
         return torch.from_numpy(labels).long() if self.kind == "tensor" else labels
 
-    @property
-    def _is_plain_image(self) -> bool:
-        return isinstance(self.grid, PlaneGrid) and self.grid.slice_grid is None
-
     def _nibabel_image(self, labels: np.ndarray) -> Any:
         labels = np.ascontiguousarray(labels).reshape(self.stored_shape or labels.shape)
-        stored = self.grid.slice_grid if isinstance(self.grid, PlaneGrid) else self.grid
+        affine = self.grid.file_grid.source_affine
         second = isinstance(self.header, nibabel.Nifti2Header)
         kind = nibabel.Nifti2Image if second else nibabel.Nifti1Image
         header = None
@@ -74,10 +70,10 @@ class InputGrid:
             header = self.header.copy()
             header["cal_min"], header["cal_max"] = 0, 0  # They are the image's grey levels.
             header.set_slope_inter(1, 0)
-        image = kind(labels, stored.source_affine, header, dtype=labels.dtype)
+        image = kind(labels, affine, header, dtype=labels.dtype)
         if header is None:
-            image.set_sform(stored.source_affine, code="scanner")
-            image.set_qform(stored.source_affine, code="scanner")
+            image.set_sform(affine, code="scanner")
+            image.set_qform(affine, code="scanner")
         return image
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections import defaultdict
 from collections.abc import Iterator, Sequence, Sized
 from dataclasses import dataclass
@@ -41,7 +42,7 @@ class MedicalPipeline(Pipeline):
 
     An input is whatever `MiTImageProcessor` takes: the path of an image, NIfTI, DICOM or `.npy`
     file or of a folder of DICOM slices; a list of such slices; a PIL or nibabel image; an array or
-    tensor. One input gives one result; a list of inputs gives a list of results in its order; a
+    tensor. One input gives one result; a list of inputs gives a list of results in its order; an
     iterator or a torch `Dataset` of inputs gives an iterator. Radiographs and volumes may be
     mixed.
 
@@ -145,9 +146,9 @@ class MedicalPipeline(Pipeline):
             for output, prepared in zip(outputs, inputs, strict=True)
         ]
 
+    @abstractmethod
     def _run_network(self, pixel_values: torch.Tensor, **parameters: Any) -> dict[str, Any]:
         """Turn `(batch, channels, [depth,] height, width)` into tensors with as long a batch."""
-        raise NotImplementedError
 
     def _require_logits(self, logits: torch.Tensor | None, wanted: str) -> torch.Tensor:
         classes = self.model.config.num_labels

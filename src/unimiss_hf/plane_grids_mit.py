@@ -38,6 +38,11 @@ class PlaneGrid:
     slice_grid: VolumeGrid | None = None
 
     @property
+    def file_grid(self) -> VolumeGrid | None:
+        """The grid of the volume file that it is the one slice of, if it is."""
+        return self.slice_grid
+
+    @property
     def native_shape(self) -> tuple[int, int]:
         """(height, width) of the source as it is displayed."""
         return self.source_shape

@@ -9,8 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from .array_reading_mit import open_array
-from .hounsfield_mit import AIR_HU, scale_of, window_range
+from .hounsfield_mit import AIR_HU, apply_window
 from .image_reading_mit import Radiograph, Volume, load_radiograph, load_volume
 from .input_checks_mit import Spacing, name_of, warn
 from .label_reading_mit import read_labels
@@ -52,7 +51,7 @@ def prepare_radiograph(source: Any, labels: Any, settings: Mapping[str, Any]) ->
         grid = grid.resized((height, width))
         labels = None if labels is None else nearest(labels, (height, width))
     if image.is_hounsfield:
-        pixels = _windowed(pixels, settings)
+        pixels = apply_window(pixels, settings["window"], settings["scaling"])
     pixels = np.repeat(pixels, settings["num_channels"], axis=0)
     return Prepared(pixels, labels, _input_grid(source, image, grid))
 
@@ -77,28 +76,12 @@ def prepare_volume(
         voxels, start = crop_or_pad(voxels, size, AIR_HU)
         grid = grid.cropped(start, size)
         labels = None if labels is None else crop_or_pad(labels, size, BACKGROUND)[0]
-    pixels = _windowed(voxels, settings)[None]
+    pixels = apply_window(voxels, settings["window"], settings["scaling"])[None]
     return Prepared(pixels, labels, _input_grid(source, volume, grid))
 
 
-def _windowed(values: np.ndarray, settings: Mapping[str, Any]) -> np.ndarray:
-    window = settings["window"]
-    if window is not None:
-        values = values.clip(*window_range(window))
-    offset, divisor = scale_of(settings["scaling"], window)
-    if offset:
-        values = values - np.float32(offset)
-    return values / np.float32(divisor)
-
-
 def _input_grid(source: Any, read: Radiograph | Volume, grid: PlaneGrid | VolumeGrid) -> InputGrid:
-    stored = read.grid.slice_grid if isinstance(read.grid, PlaneGrid) else read.grid
-    shape = None
-    if read.kind == "nifti" and stored is not None:
-        shape = tuple(read.header.get_data_shape())
-    elif read.kind in ("array", "tensor"):
-        shape = tuple(open_array(source).shape)
-    return InputGrid(name_of(source), read.kind, grid, read.header, shape)
+    return InputGrid(name_of(source), read.kind, grid, read.header, read.stored_shape)
 
 
 def _warn_of_stretch(name: str, shape: tuple[int, int], size: Mapping[str, int]) -> None:

@@ -42,6 +42,7 @@ def register_with_transformers() -> None:
     Folders then open without `trust_remote_code`, and with it too the classes of the package serve
     rather than the code in the folder.
     """
+    import transformers
     from transformers import (
         AutoBackbone,
         AutoConfig,
@@ -85,21 +86,19 @@ def register_with_transformers() -> None:
     ):
         names[MiTConfig.model_type] = model_class.__name__
 
-    for task, pipeline_class, auto_class in (
-        ("medical-feature-extraction", MedicalFeatureExtractionPipeline, AutoModel),
-        (
-            "medical-image-classification",
+    pipelines = {
+        pipeline.__name__: pipeline
+        for pipeline in (
+            MedicalFeatureExtractionPipeline,
             MedicalImageClassificationPipeline,
-            AutoModelForImageClassification,
-        ),
-        (
-            "medical-image-segmentation",
             MedicalImageSegmentationPipeline,
-            AutoModelForSemanticSegmentation,
-        ),
-    ):
+        )
+    }
+    for task, entry in CUSTOM_PIPELINES.items():
         PIPELINE_REGISTRY.register_pipeline(
-            task, pipeline_class=pipeline_class, pt_model=auto_class
+            task,
+            pipeline_class=pipelines[entry["impl"].rpartition(".")[2]],
+            pt_model=tuple(getattr(transformers, name) for name in entry["pt"]),
         )
 
 

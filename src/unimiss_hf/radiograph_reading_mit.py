@@ -27,6 +27,7 @@ class Radiograph:
         is_hounsfield: whether the pixels are HU, as those of a CT slice are.
         kind: "image", "nifti", "dicom", "array" or "tensor".
         header: the file's header, if nibabel read it.
+        stored_shape: the shape of a volume file, array or tensor, with axes of length 1.
     """
 
     pixels: np.ndarray
@@ -34,6 +35,7 @@ class Radiograph:
     is_hounsfield: bool = False
     kind: str = "image"
     header: Any = None
+    stored_shape: tuple[int, ...] | None = None
 
 
 def read_pillow(source: str | Path | Image.Image, grey_window: GreyWindow = None) -> Radiograph:

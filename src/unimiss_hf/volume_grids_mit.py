@@ -66,6 +66,11 @@ class VolumeGrid:
         return cls(source_shape, source_affine, orientation, turned, (0, 0, 0), turned)
 
     @property
+    def file_grid(self) -> VolumeGrid | None:
+        """The grid of the volume file that it comes from: this one, unless it is an array's."""
+        return None if self.source_affine is None else self
+
+    @property
     def native_shape(self) -> tuple[int, ...]:
         """Lengths (depth, height, width) of the source after reorientation."""
         return self.native(self.source_shape, None, self.orientation).shape

@@ -16,7 +16,7 @@ from PIL import Image
 from torch.nn import functional
 
 from ..grey_levels_mit import GreyWindow
-from ..hounsfield_mit import AIR_HU, HU_SCALE, MAX_HU
+from ..hounsfield_mit import apply_window
 from ..image_reading_mit import read_radiograph, read_volume
 
 Dimension = Literal["2d", "3d"]
@@ -148,7 +148,6 @@ def read_record(
             if dimension == "2d"
             else _scaled(read_volume(image, spacing=spacing, source_spacing=source_spacing))
         )
-        _require_usable(array, dimension)
     except Exception as error:
         cause = str(error) or type(error).__name__
         raise BadSampleError(cause if name in cause else f"{name}: {cause}") from error
@@ -285,15 +284,4 @@ def _scaled(volume: np.ndarray) -> np.ndarray:
     """HU `(depth, height, width)` to the network's `(1, depth, height, width)`."""
     if not np.isfinite(volume).all():
         raise ValueError("the volume has voxels that are not finite numbers")
-    scaled = np.clip(volume, AIR_HU, MAX_HU, dtype=np.float32)
-    scaled /= HU_SCALE
-    return scaled[None]
-
-
-def _require_usable(array: np.ndarray, dimension: Dimension) -> None:
-    ndim = 3 if dimension == "2d" else 4
-    if array.ndim != ndim or array.shape[0] != 1 or 0 in array.shape:
-        axes = "(1, height, width)" if dimension == "2d" else "(1, depth, height, width)"
-        raise ValueError(f"read as an array of shape {array.shape}, but wanted {axes}")
-    if not np.isfinite(array).all():
-        raise ValueError("the image has pixels that are not finite numbers")
+    return apply_window(volume)[None]

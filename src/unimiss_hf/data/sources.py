@@ -1,6 +1,5 @@
 """Where images come from: files, folders and Hub datasets, opened as one kind of stream."""
 
-import difflib
 import os
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -22,13 +21,14 @@ from datasets import (
     load_from_disk,
 )
 
+from ..input_checks_mit import did_you_mean, near_matches
 from .reading import Dimension
 
 FILE_SUFFIXES: dict[str, tuple[str, ...]] = {
     "2d": (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp"),
     "3d": (".nii", ".nii.gz"),
 }
-_SHARD_BUILDERS = {".parquet": "parquet", ".arrow": "arrow", ".tar": "webdataset"}
+SHARD_BUILDERS = {".parquet": "parquet", ".arrow": "arrow", ".tar": "webdataset"}
 _FEATURES = {"2d": Image, "3d": Nifti}
 _HUB_PREFIX = "hf://datasets/"
 
@@ -161,7 +161,7 @@ def _from_folder(
     folder: Path, dimension: Dimension, streaming: bool, split: str, column: str | None
 ) -> Source:
     name = str(folder)
-    if (folder / "dataset_dict.json").is_file() or (folder / "state.json").is_file():
+    if is_saved_data_set(folder):
         saved = load_from_disk(name)
         if isinstance(saved, DatasetDict):
             if split not in saved:
@@ -170,7 +170,7 @@ def _from_folder(
         return _from_dataset(saved, dimension, column, name)
     found = visible_files(folder)
     files = [file for file in found if suffix_of(file) in FILE_SUFFIXES[dimension]]
-    shards = [f for f in found if suffix_of(f) in _SHARD_BUILDERS and f.stem != "metadata"]
+    shards = [f for f in found if suffix_of(f) in SHARD_BUILDERS and f.stem != "metadata"]
     if files and shards:
         raise ValueError(
             f"{name} holds both {dimension} images and dataset files ({counts(files + shards)}). "
@@ -203,8 +203,8 @@ def _from_files(
             f"{len(missing)} of {len(files)} files are missing, or folders: {missing[:3]}"
         )
     suffixes = {suffix_of(file) for file in files}
-    if len(suffixes) == 1 and suffixes <= _SHARD_BUILDERS.keys():
-        builder = _SHARD_BUILDERS[suffixes.pop()]
+    if len(suffixes) == 1 and suffixes <= SHARD_BUILDERS.keys():
+        builder = SHARD_BUILDERS[suffixes.pop()]
         paths = {split: [str(file) for file in files]}
         opened = load_dataset(builder, data_files=paths, split=split, streaming=streaming)
         return _from_dataset(opened, dimension, column, name, split)
@@ -342,6 +342,11 @@ def _feature_of(value: Any) -> Any:
     return value
 
 
+def is_saved_data_set(folder: Path) -> bool:
+    """Whether `save_to_disk` wrote a folder."""
+    return (folder / "dataset_dict.json").is_file() or (folder / "state.json").is_file()
+
+
 def visible_files(folder: Path) -> list[Path]:
     """All files below a folder, sorted, through links to folders, each folder once."""
     files, visited = [], set()
@@ -388,13 +393,8 @@ def forbid_mistyped_path(text: str, path: Path) -> None:
     Raises:
         FileNotFoundError: if `text` looks like a path; names those that are written nearly alike.
     """
-    siblings = []
-    if path.parent.is_dir():
-        siblings = sorted(
-            entry.name for entry in path.parent.iterdir() if not entry.name.startswith(".")
-        )
-    close = difflib.get_close_matches(path.name, siblings, n=3, cutoff=0.8)
-    suffixes = (*FILE_SUFFIXES["2d"], *FILE_SUFFIXES["3d"], *_SHARD_BUILDERS)
+    close = near_matches(path, hidden=False)
+    suffixes = (*FILE_SUFFIXES["2d"], *FILE_SUFFIXES["3d"], *SHARD_BUILDERS)
     if not (
         close
         or text.startswith((".", "/", "~"))
@@ -403,8 +403,7 @@ def forbid_mistyped_path(text: str, path: Path) -> None:
         or "\\" in text
     ):
         return
-    hint = f" Did you mean {', '.join(str(path.parent / name) for name in close)}?" if close else ""
     raise FileNotFoundError(
-        f"There is no file or folder {text} (looked for {path.absolute()}).{hint} If a dataset on "
-        f"the Hub is meant, write {_HUB_PREFIX}owner/name."
+        f"There is no file or folder {text} (looked for {path.absolute()})."
+        f"{did_you_mean(close)} If a dataset on the Hub is meant, write {_HUB_PREFIX}owner/name."
     )

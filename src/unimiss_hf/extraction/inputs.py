@@ -10,9 +10,11 @@ from ..array_reading_mit import is_array_file
 from ..data.reading import open_image
 from ..data.sources import (
     FILE_SUFFIXES,
+    SHARD_BUILDERS,
     Source,
     counts,
     forbid_mistyped_path,
+    is_saved_data_set,
     open_source,
     suffix_of,
     visible_files,
@@ -22,8 +24,6 @@ from ..nifti_reading_mit import is_volume_file
 from .settings import ExtractionSettings
 
 _HUB_PREFIX = "hf://"
-_SHARD_SUFFIXES = (".parquet", ".arrow", ".tar")
-_SAVED_DATA_SET = ("dataset_dict.json", "state.json")
 
 
 @dataclass(frozen=True)
@@ -164,7 +164,7 @@ class _Search:
         path = Path(word).expanduser()
         if not word:
             raise ValueError("An input is an empty word; wanted a path or the name of a data set.")
-        if word.startswith(_HUB_PREFIX) or (path.is_file() and suffix_of(path) in _SHARD_SUFFIXES):
+        if word.startswith(_HUB_PREFIX) or (path.is_file() and suffix_of(path) in SHARD_BUILDERS):
             self._add_data_set(word)
         elif path.is_dir():
             self._add_folder(path)
@@ -199,10 +199,11 @@ class _Search:
 
     def _add_folder(self, folder: Path) -> None:
         found = visible_files(folder)
-        saved = any((folder / name).is_file() for name in _SAVED_DATA_SET)
         inputs = [path for path in found if _is_input(path)]
         others = sorted(set(found) - set(inputs))
-        if saved or (not inputs and any(suffix_of(path) in _SHARD_SUFFIXES for path in others)):
+        if is_saved_data_set(folder) or (
+            not inputs and any(suffix_of(path) in SHARD_BUILDERS for path in others)
+        ):
             self._add_data_set(str(folder))
             return
         if not inputs:

@@ -1,6 +1,5 @@
 """The network and the processor of an extraction, and what makes their features what they are."""
 
-import difflib
 import hashlib
 import json
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ from transformers import AutoConfig
 from .. import __version__
 from ..configuration_mit import MiTConfig
 from ..image_processing_mit import MiTImageProcessor
+from ..input_checks_mit import did_you_mean, near_matches
 from ..modeling_mit import MiTModel
 from .settings import ExtractionSettings
 
@@ -107,9 +107,6 @@ def _forbid_mistyped_folder(model: str) -> None:
     path = Path(model)
     if path.is_dir():
         return
-    siblings = [entry.name for entry in path.parent.iterdir()] if path.parent.is_dir() else []
-    close = difflib.get_close_matches(path.name, sorted(siblings), n=3, cutoff=0.8)
+    close = near_matches(path)
     if close or model.startswith((".", "/", "~")) or model.count("/") > 1:
-        near = ", ".join(str(path.parent / name) for name in close)
-        hint = f" Did you mean {near}?" if close else ""
-        raise FileNotFoundError(f"There is no folder {model} with a model.{hint}")
+        raise FileNotFoundError(f"There is no folder {model} with a model.{did_you_mean(close)}")

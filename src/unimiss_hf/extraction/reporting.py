@@ -2,7 +2,6 @@
 
 import csv
 import io
-import os
 import sys
 import time
 import warnings
@@ -14,6 +13,7 @@ from typing import Self, TextIO
 from tqdm import tqdm
 
 from .preparation import BadInput
+from .table import put_in_place
 
 # Readers warn of each file's oddities: a hundred thousand files would bury everything else.
 _MOST_WARNINGS = 10
@@ -120,9 +120,8 @@ def write_bad_inputs(path: Path, bad: Sequence[BadInput], done: Collection[str])
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(["name", "error"])
     writer.writerows([item.name, item.cause] for item in bad)
-    partial = path.with_name(f".{path.name}.partial-{os.getpid()}")
-    partial.write_text(text.getvalue(), encoding="utf-8")
-    partial.replace(path)
+    with put_in_place(path, path.parent) as partial:
+        partial.write_text(text.getvalue(), encoding="utf-8")
 
 
 def _listed(path: Path) -> list[BadInput]:

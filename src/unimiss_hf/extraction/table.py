@@ -177,7 +177,7 @@ class FeatureTable:
             return
         numbers = [int(part.stem.removeprefix("part-")) for part in self._part_files()]
         part = self.parts / f"part-{max(numbers, default=-1) + 1:06d}.parquet"
-        with self._explained(), _put_in_place(part, self.parts) as partial:
+        with self._explained(), put_in_place(part, self.parts) as partial:
             pyarrow.parquet.write_table(_table(self._rows, self._schema), partial)
         self._rows, self._bytes, self._written_at = [], 0, time.monotonic()
 
@@ -197,7 +197,7 @@ class FeatureTable:
         earlier = [self.output] if self.output.exists() else []
         with (
             self._explained(),
-            _put_in_place(self.output, self.parts) as partial,
+            put_in_place(self.output, self.parts) as partial,
             pyarrow.parquet.ParquetWriter(partial, self._schema) as writer,
         ):
             for table in _row_groups([*earlier, *parts]):
@@ -311,7 +311,7 @@ def _row_groups(paths: list[Path]) -> Iterator[pyarrow.Table]:
 
 
 @contextlib.contextmanager
-def _put_in_place(path: Path, folder: Path) -> Iterator[Path]:
+def put_in_place(path: Path, folder: Path) -> Iterator[Path]:
     """Give a name in a folder to write to; what is there at the end is renamed to `path`."""
     partial = folder / f".{path.name}.partial"
     try:
