@@ -160,7 +160,11 @@ def _dicom_radiograph(source: Any, grey_window: GreyWindow) -> Radiograph:
     image = read_dicom(source, grey_window)
     shape = image.pixels.shape
     return Radiograph(
-        image.pixels[None], PlaneGrid(shape, shape), image.is_hounsfield, kind="dicom"
+        image.pixels[None],
+        PlaneGrid(shape, shape),
+        image.is_hounsfield,
+        kind="dicom",
+        spacing=image.spacing,
     )
 
 

@@ -28,6 +28,7 @@ class Radiograph:
         kind: "image", "nifti", "dicom", "array" or "tensor".
         header: the file's header, if nibabel read it.
         stored_shape: the shape of a volume file, array or tensor, with axes of length 1.
+        spacing: of a DICOM file's pixels in mm, (height, width); `None` if not known.
     """
 
     pixels: np.ndarray
@@ -36,6 +37,7 @@ class Radiograph:
     kind: str = "image"
     header: Any = None
     stored_shape: tuple[int, ...] | None = None
+    spacing: tuple[float, float] | None = None
 
 
 def read_pillow(source: str | Path | Image.Image, grey_window: GreyWindow = None) -> Radiograph:

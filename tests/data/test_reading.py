@@ -9,16 +9,23 @@ import nibabel
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from PIL import Image
 
+from prepared_folders import tiny_folder, volume_row, voxels_of, write_prepared
+from unimiss_hf.data.parquet_rows import StreamingError, row_address
+from unimiss_hf.data.prepared import encode_volume
 from unimiss_hf.data.reading import (
     BadSampleError,
+    LazyVolume,
     SampleCache,
     cut_window,
     fit_window,
     read_record,
     record_name,
 )
+from unimiss_hf.hounsfield_mit import apply_window
 
 AFFINE = np.diag([1.0, 1.0, 3.0, 1.0])
 
@@ -198,6 +205,89 @@ def test_window_of_a_larger_array_is_a_part_of_it():
     assert starts == {(z, 0, x) for z in range(3) for x in range(4)}
     again = [cut_window(array, (4, 7, 5), (2, 2, 2), 5, -1.0)[0] for _ in range(2)]
     assert torch.equal(*again)
+
+
+def prepared(voxels: np.ndarray, spacing: tuple[float, ...] = (3, 1, 1)) -> dict:
+    return record("lidc/1", encode_volume(voxels, spacing))
+
+
+def whole(voxels: np.ndarray) -> np.ndarray:
+    """What reading a file of these voxels (depth, height, width) gives."""
+    image = nibabel.Nifti1Image(voxels.transpose(), AFFINE)
+    return read_record(record("a.nii", image.to_bytes()), "3d")
+
+
+def test_prepared_volume_is_read_as_the_file_is():
+    voxels = voxels_of(0)
+    assert voxels.min() < -1024
+    assert voxels.max() > 3071
+    array, expected = read_record(prepared(voxels), "3d"), whole(voxels)
+    assert isinstance(array, LazyVolume)
+    assert (array.shape, array.dtype, array.name) == (expected.shape, np.float32, "lidc/1")
+    for key in (slice(None), 0, (0, slice(2, 5)), (slice(None), 1, slice(3, 9), 2), (..., 4)):
+        np.testing.assert_array_equal(array[key], expected[key])
+        assert array[key].dtype == np.float32
+    np.testing.assert_array_equal(np.asarray(array), expected)
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.tuples(*[st.integers(1, 12)] * 3), st.integers(0, 2**62))
+def test_windows_of_prepared_volumes_are_those_of_arrays(shape, seed):
+    voxels = voxels_of(seed, shape)
+    window, minimum = (5, 7, 6), (3, 2, 6)
+    one = cut_window(read_record(prepared(voxels), "3d"), window, minimum, seed, -1.0)
+    array = apply_window(voxels.astype(np.float32))[None]
+    other = cut_window(array, window, minimum, seed, -1.0)
+    assert all(torch.equal(*pair) for pair in zip(one, other, strict=True))
+
+
+def test_rows_of_prepared_folders(tmp_path):
+    folder = tiny_folder(tmp_path)
+    films = read_record(
+        record(row_address(f"{folder}/radiographs/train-00000-of-00002.parquet", 2)), "2d"
+    )
+    assert films.shape == (1, 12, 12)
+    cache = SampleCache(2**20)
+    address = row_address(f"{folder}/volumes/train-00001-of-00003.parquet", 1)
+    volume = read_record(record(address), "3d", cache=cache)
+    assert volume.name == "lidc/4"
+    np.testing.assert_array_equal(volume[:], whole(voxels_of(4)))
+    # What is mapped into memory needs no place in the cache.
+    assert len(cache) == 0
+    with pytest.raises(BadSampleError, match=r"train-00001.*2 rows, but not row 2"):
+        read_record(record(address.replace("row=1", "row=2")), "3d")
+
+
+def test_prepared_spacing_must_be_the_one_asked_for():
+    content = prepared(voxels_of(0), (2.5, 0.7, 0.7))
+    with pytest.raises(
+        ValueError, match=r"lidc/1.*\(2.5, 0.7, 0.7\).*\(3, 1, 1\).*--spacing 3 1 1"
+    ):
+        read_record(content, "3d", spacing=(3, 1, 1))
+    with pytest.raises(ValueError, match=r"lidc/1.*source_spacing=\(3, 1, 1\) comes too late"):
+        read_record(content, "3d", spacing=None, source_spacing=(3, 1, 1))
+    for spacing in (None, (2.5, 0.7, 0.7), (2.5, 0.70000001, 0.7)):
+        assert read_record(content, "3d", spacing=spacing).spacing == (2.5, 0.7, 0.7)
+
+
+def test_damaged_prepared_volumes_are_named(tmp_path):
+    rows = [volume_row(0, content) for content in (b"no", volume_row(0)["volume"]["bytes"][:-9])]
+    content = bytearray(encode_volume(voxels_of(0, (8, 64, 64)), (3, 1, 1)))
+    content[200:4000] = b"\xff" * 3800
+    write_prepared(tmp_path, [[*rows, volume_row(0, bytes(content))]])
+    address = f"{tmp_path}/volumes/train-00000-of-00001.parquet"
+    for row in (0, 1):
+        with pytest.raises(BadSampleError, match=rf"^lidc/0 \(.*train-00000.*#row={row}\): "):
+            read_record(record(row_address(address, row)), "3d")
+    volume = read_record(record(row_address(address, 2)), "3d")
+    with pytest.raises(BadSampleError, match=r"^lidc/0.*damaged"):
+        cut_window(volume, (8, 64, 64), (1, 1, 1), 0, -1.0)
+
+
+def test_lost_connection_is_not_a_bad_sample():
+    # HF_HUB_OFFLINE is set in tests.
+    with pytest.raises(StreamingError, match=r"0\.parquet"):
+        read_record(record(row_address("hf://datasets/owner/name@12/0.parquet", 0)), "3d")
 
 
 def test_window_is_a_copy():

@@ -9,7 +9,7 @@ import pytest
 from image_files import grid, nifti
 from unimiss_hf import MiTImageProcessor
 from unimiss_hf.extraction.inputs import NamedInput
-from unimiss_hf.extraction.preparation import BadInput, one_line, prepare_inputs
+from unimiss_hf.extraction.preparation import BadInput, prepare_inputs
 
 
 def arrays(count: int) -> list[NamedInput]:
@@ -70,10 +70,3 @@ def test_a_volume_may_be_given_its_true_spacing():
     inputs = [NamedInput("3d", lambda: volume), NamedInput("2d", lambda: np.zeros((4, 6)))]
     results = list(prepare_inputs(inputs, MiTImageProcessor(image_size=None), 0, (6.0, 1.0, 1.0)))
     assert [tuple(result.pixel_values.shape[2:]) for result in results] == [(8, 5, 6), (4, 6)]
-
-
-def test_a_cause_does_not_repeat_the_name():
-    assert one_line(ValueError("a.png has 3 axes"), "a.png") == "has 3 axes"
-    assert one_line(ValueError("a.png: 3 axes"), "a.png") == "3 axes"
-    assert one_line(ValueError("in a.png, 3 axes"), "a.png") == "in a.png, 3 axes"
-    assert one_line(ValueError(), "a.png") == "ValueError"

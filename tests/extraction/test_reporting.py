@@ -31,7 +31,7 @@ def test_bad_inputs_and_warnings_are_told_in_a_line_each(kind):
 
 
 def test_a_log_gets_a_line_now_and_then(monkeypatch):
-    monkeypatch.setattr("unimiss_hf.extraction.reporting._SECONDS_BETWEEN_LINES", 0)
+    monkeypatch.setattr("unimiss_hf.data.progress_line._SECONDS_BETWEEN_LINES", 0)
     file = io.StringIO()
     with Reporter(None, 2, file) as reporter:
         reporter.done()

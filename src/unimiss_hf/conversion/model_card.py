@@ -1,24 +1,13 @@
 """The model card of a converted checkpoint."""
 
-from importlib import resources
+from huggingface_hub import ModelCard
 
-from huggingface_hub import ModelCard, ModelCardData
-
+from ..card_rendering import render_card
 from .report import ConversionReport
-
-_TAGS = [
-    "medical-imaging",
-    "ct",
-    "radiography",
-    "3d",
-    "self-supervised-learning",
-    "unimiss",
-    "unimiss_mit",
-]
 
 
 def make_card(report: ConversionReport) -> ModelCard:
-    """Render the card of a converted checkpoint from `card_template.md`.
+    """Render the card of a converted checkpoint.
 
     Args:
         report: What was converted; the card names the file, not where it lay.
@@ -29,23 +18,14 @@ def make_card(report: ConversionReport) -> ModelCard:
     Raises:
         ValueError: If the metadata in the text are not those that were meant.
     """
-    data = ModelCardData(
-        library_name="transformers",
-        license="mit",
-        pipeline_tag="image-feature-extraction",
-        tags=list(_TAGS),
-    )
-    template = resources.files(__package__).joinpath("card_template.md")
-    card = ModelCard.from_template(
-        data,
-        template_str=template.read_text(encoding="utf-8"),
+    return render_card(
+        "converted.md",
+        {"license": "mit"},
         report=report,
         name=report.folder.resolve().name,
-        millions=lambda parameters: f"{parameters / 1e6:.2f} M",
+        features=512,
+        encoder_parameters=report.encoder_parameters,
+        decoder_parameters=report.decoder_parameters,
+        head_parameters=report.head_parameters,
+        num_prototypes=report.num_prototypes,
     )
-    if card.data.to_dict() != data.to_dict():
-        raise ValueError(
-            f"The model card's metadata read {card.data.to_dict()} instead of {data.to_dict()}."
-        )
-    card.text += "\n"  # which Jinja takes off
-    return card

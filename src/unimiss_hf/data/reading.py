@@ -3,9 +3,10 @@
 import gzip
 import hashlib
 import io
+import math
 import struct
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal
 
 import fsspec
@@ -16,15 +17,21 @@ from PIL import Image
 from torch.nn import functional
 
 from ..grey_levels_mit import GreyWindow
-from ..hounsfield_mit import apply_window
+from ..hounsfield_mit import AIR_HU, HU_SCALE, MAX_HU, apply_window
 from ..image_reading_mit import read_radiograph, read_volume
+from .parquet_rows import StreamingError, read_row, split_row_address
+from .prepared import COLUMN_OF_DIMENSION, PreparedVolume, is_encoded_volume
 
 Dimension = Literal["2d", "3d"]
+# start and length along each axis
+Region = tuple[Sequence[int], Sequence[int]]
 
 
 _GZIP_MAGIC = b"\x1f\x8b"
 _NIFTI_CLASSES = {348: nibabel.Nifti1Image, 540: nibabel.Nifti2Image}
 _NAMING_BYTES = 65_536
+# Of the spacing: what resampling to it counts as the same.
+_SPACING_TOLERANCE = 1e-3
 
 
 class BadSampleError(ValueError):
@@ -79,6 +86,66 @@ class SampleCache:
             self.num_bytes -= self._arrays.popitem(last=False)[1].nbytes
 
 
+class LazyVolume:
+    """A prepared volume as a network sees it, of which only what is sliced is read.
+
+    Args:
+        volume: int16 HU.
+        name: what to call it in messages.
+
+    Attributes:
+        shape: `(1, depth, height, width)`.
+        dtype: float32.
+        spacing: distance of voxel centres in mm, (depth, height, width).
+    """
+
+    dtype = np.dtype(np.float32)
+
+    def __init__(self, volume: PreparedVolume, name: str) -> None:
+        self.name = name
+        self.shape = (1, *volume.shape)
+        self.spacing = volume.spacing
+        self._volume = volume
+
+    def __getitem__(self, key: Any) -> np.ndarray:
+        """Read voxels as numpy's slices do: the numbers that reading the whole would give, too.
+
+        Hounsfield units clipped to [-1024, 3071], divided by 1024: float32, a new array.
+
+        Raises:
+            BadSampleError: if what is stored there is damaged.
+        """
+        channel, *place = key if isinstance(key, tuple) else (key,)
+        if channel is ...:
+            channel, place = slice(None), [..., *place]
+        return self.read(tuple(place))[None][channel]
+
+    def read(self, place: tuple, out: np.ndarray | None = None) -> np.ndarray:
+        """Read voxels of a place, slices of (depth, height, width), into an array if one is given.
+
+        Raises:
+            BadSampleError: if what is stored there is damaged.
+        """
+        return np.divide(self.read_hounsfield(place), np.float32(HU_SCALE), out=out)
+
+    def read_hounsfield(self, place: tuple) -> np.ndarray:
+        """Read voxels of a place as they are stored: int16 HU, clipped, a new array.
+
+        Raises:
+            BadSampleError: if what is stored there is damaged.
+        """
+        try:
+            voxels = np.asarray(self._volume[place or slice(None)])
+        except ValueError as error:
+            raise BadSampleError(f"{self.name}: {error}") from error
+        # `apply_window` works on floats. These bounds are whole, so int16 gives the same sooner.
+        return voxels.clip(int(AIR_HU), int(MAX_HU), out=voxels)
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+        """The whole volume."""
+        return self[:].astype(self.dtype if dtype is None else dtype, copy=False)
+
+
 def record_name(record: Mapping[str, Any]) -> str:
     """What to call a record in messages: its path, or a digest of its bytes where it has none.
 
@@ -103,16 +170,18 @@ def read_record(
     source_spacing: Sequence[float] | None = None,
     grey_window: GreyWindow = None,
     cache: SampleCache | None = None,
-) -> np.ndarray:
+) -> np.ndarray | LazyVolume:
     """Read a record as a radiograph or as a CT volume.
 
     Args:
         record: `{"image": {"path": str | None, "bytes": bytes | None}}`. Bytes come first; a path
             beside them is only a name. Without bytes, the path is a local file or an address that
-            fsspec opens (`hf://`, `https://`, ...).
+            fsspec opens (`hf://`, `https://`, ...), or a row of a Parquet file, as `row_address`
+            writes it.
         dimension: `"2d"` or `"3d"`.
         spacing: distance of voxel centres in mm, (depth, height, width), to which volumes are
-            resampled; `None` keeps the native grid. Not used in 2D.
+            resampled; `None` keeps the native grid. A prepared volume must have it. Not used in
+            2D.
         source_spacing: the true spacing in mm, (depth, height, width), where headers are wrong.
             Not used in 2D.
         grey_window: the grey levels of a radiograph that become 0 and 1, see `read_radiograph`.
@@ -121,11 +190,14 @@ def read_record(
 
     Returns:
         Float32 array. 2D: `(1, height, width)` in [0, 1]. 3D: `(1, depth, height, width)`,
-        Hounsfield units clipped to [-1024, 3071], divided by 1024. It may be read-only.
+        Hounsfield units clipped to [-1024, 3071], divided by 1024. It may be read-only. A prepared
+        volume is a `LazyVolume` of these numbers, which decompresses what is sliced.
 
     Raises:
         BadSampleError: if the record cannot be read, whatever the reason.
-        ValueError: if `dimension` is neither `"2d"` nor `"3d"`.
+        StreamingError: if a row of a Parquet file cannot be read over the network.
+        ValueError: if `dimension` is neither `"2d"` nor `"3d"`, or a prepared volume has another
+            spacing than `spacing`, or comes with a `source_spacing`.
     """
     if dimension not in ("2d", "3d"):
         raise ValueError(f"dimension must be '2d' or '3d'; got {dimension!r}.")
@@ -142,22 +214,66 @@ def read_record(
     # Damaged files make the decoders raise nearly any type of error, SyntaxError and MemoryError
     # among them, so none can be left out here.
     try:
-        image = open_image(value, dimension)
-        array = (
-            read_radiograph(image, grey_window)
-            if dimension == "2d"
-            else _scaled(read_volume(image, spacing=spacing, source_spacing=source_spacing))
-        )
+        row = None if value.get("bytes") is not None else split_row_address(value.get("path") or "")
+        if row is not None:
+            path, content = read_row(*row, COLUMN_OF_DIMENSION[dimension])
+            value = {"path": path, "bytes": memoryview(content)}
+            name = f"{path} ({name})" if path else name
+        content = value.get("bytes")
+        if dimension == "3d" and content is not None and is_encoded_volume(content):
+            array = LazyVolume(PreparedVolume(content), value.get("path") or name)
+        else:
+            image = open_image(value, dimension)
+            array = (
+                read_radiograph(image, grey_window)
+                if dimension == "2d"
+                else _scaled(read_volume(image, spacing=spacing, source_spacing=source_spacing))
+            )
+    except StreamingError:
+        raise
     except Exception as error:
         cause = str(error) or type(error).__name__
         raise BadSampleError(cause if name in cause else f"{name}: {cause}") from error
-    if key is not None:
+    if isinstance(array, LazyVolume):
+        require_prepared_spacing(array.name, array.spacing, spacing, source_spacing)
+    elif key is not None:
         cache.put(key, array)
     return array
 
 
+def require_prepared_spacing(
+    name: str,
+    prepared: Sequence[float],
+    spacing: Sequence[float] | None,
+    source_spacing: Sequence[float] | None,
+) -> None:
+    """Raise a ValueError if prepared volumes do not go with the settings they are read with.
+
+    Args:
+        name: what to call the volume or the data set.
+        prepared: the spacing of its voxels in mm, (depth, height, width).
+        spacing: the spacing that is asked for; `None` takes them as they are.
+        source_spacing: a true spacing in place of that of headers, which are not read any more.
+    """
+    if source_spacing is not None:
+        raise ValueError(
+            f"{name} is prepared, with a spacing of {tuple(prepared)} mm (depth, height, width), "
+            f"so source_spacing={tuple(source_spacing)} comes too late. Leave it out, or prepare "
+            f"the data anew with it."
+        )
+    if spacing is not None and not all(
+        math.isclose(old, new, rel_tol=_SPACING_TOLERANCE)
+        for old, new in zip(prepared, spacing, strict=True)
+    ):
+        raise ValueError(
+            f"{name} is prepared with a spacing of {tuple(prepared)} mm (depth, height, width), "
+            f"and {tuple(spacing)} is asked for. Ask for spacing={tuple(prepared)}, or prepare the "
+            f"data anew with --spacing {' '.join(f'{length:g}' for length in spacing)}."
+        )
+
+
 def cut_window(
-    array: np.ndarray,
+    array: np.ndarray | LazyVolume,
     window: Sequence[int],
     minimum: Sequence[int],
     seed: int,
@@ -169,7 +285,8 @@ def cut_window(
     the array is centred in `minimum` voxels, whose padding counts as valid.
 
     Args:
-        array: `(1, depth, height, width)` or `(1, height, width)`.
+        array: `(1, depth, height, width)` or `(1, height, width)`. Of a `LazyVolume`, what lies in
+            the window is read and nothing else.
         window: the result's size along each spatial axis.
         minimum: least valid size along each spatial axis, no larger than the window.
         seed: seed of the window's place.
@@ -181,6 +298,42 @@ def cut_window(
 
     Raises:
         ValueError: if the numbers of axes differ, or `minimum` exceeds the window.
+        BadSampleError: if a `LazyVolume` is damaged there.
+    """
+
+    def whole(extent: Sequence[int], seed: int) -> Region:
+        return (0,) * len(window), window
+
+    image, extent, _ = cut_region(array, window, minimum, seed, pad_value, whole)
+    return (image if image.is_floating_point() else image / HU_SCALE), extent
+
+
+def cut_region(
+    array: np.ndarray | LazyVolume,
+    window: Sequence[int],
+    minimum: Sequence[int],
+    seed: int,
+    pad_value: float,
+    region: Callable[[Sequence[int], int], Region],
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Cut that part out of the window of `cut_window` which is needed.
+
+    Args:
+        array: as for `cut_window`.
+        window: as for `cut_window`.
+        minimum: as for `cut_window`.
+        seed: as for `cut_window`.
+        pad_value: as for `cut_window`.
+        region: tells start and length of the part along each axis of the window, from the window's
+            valid size and the seed.
+
+    Returns:
+        The part, `(1, *length)`, float32, or int16 HU of a `LazyVolume`; the window's valid size;
+        and the part's start in the window, both int64 `(number of axes,)`.
+
+    Raises:
+        ValueError: as `cut_window`.
+        BadSampleError: as `cut_window`.
     """
     size = array.shape[1:]
     if not len(size) == len(window) == len(minimum) or array.shape[0] != 1:
@@ -192,20 +345,40 @@ def cut_window(
         raise ValueError(f"The minimum {tuple(minimum)} exceeds the window {tuple(window)}.")
     # A stream of random numbers apart from those that others draw from the same seed.
     generator = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(0,)))
-    taken, placed, extent = [slice(None)], [slice(None)], []
-    for n, length, least in zip(size, window, minimum, strict=True):
-        start = int(generator.integers(max(n - length, 0) + 1))
+    starts = [
+        int(generator.integers(max(n - length, 0) + 1))
+        for n, length in zip(size, window, strict=True)
+    ]
+    extent = [
+        max(min(n, length), least) for n, length, least in zip(size, window, minimum, strict=True)
+    ]
+    first, lengths = region(extent, seed)
+    taken, placed = [], []
+    for n, kept, least, start, begin, length in zip(
+        size, map(min, size, window), minimum, starts, first, lengths, strict=True
+    ):
+        # From here on, a window's voxel shows one of the array.
         before = max(least - n, 0) // 2
-        kept = min(n, length)
-        taken.append(slice(start, start + kept))
-        placed.append(slice(before, before + kept))
-        extent.append(max(kept, least))
-    covered = all(n >= length for n, length in zip(size, window, strict=True))
-    result = np.empty((1, *window), dtype=np.float32)
-    if not covered:
-        result.fill(pad_value)
-    result[tuple(placed)] = array[tuple(taken)]
-    return torch.from_numpy(result), torch.tensor(extent, dtype=torch.int64)
+        shown = range(max(begin, before), min(begin + length, before + kept))
+        offset = start - before
+        taken.append(slice(shown.start + offset, max(shown.stop, shown.start) + offset))
+        placed.append(slice(shown.start - begin, max(shown.stop, shown.start) - begin))
+    covered = all(part == slice(0, length) for part, length in zip(placed, lengths, strict=True))
+    stored = isinstance(array, LazyVolume)
+    read = array.read_hounsfield if stored else array[0].__getitem__
+    if stored and covered:
+        result = read(tuple(taken))
+    else:
+        result = np.empty(tuple(lengths), dtype=np.int16 if stored else np.float32)
+        if not covered:
+            result.fill(round(pad_value * HU_SCALE) if stored else pad_value)
+        if all(part.stop > part.start for part in taken):
+            result[tuple(placed)] = read(tuple(taken))
+    return (
+        torch.from_numpy(result[None]),
+        torch.tensor(extent, dtype=torch.int64),
+        torch.tensor(first, dtype=torch.int64),
+    )
 
 
 def fit_window(image: np.ndarray, window: Sequence[int]) -> tuple[torch.Tensor, torch.Tensor]:
@@ -275,8 +448,8 @@ def _nifti_from_bytes(content: bytes) -> nibabel.Nifti1Image:
             if header_size in _NIFTI_CLASSES:
                 return _NIFTI_CLASSES[header_size].from_bytes(content)
     raise ValueError(
-        f"{len(content)} bytes that begin with {content[:4]!r} are no NIfTI file, whose first four "
-        f"bytes say 348 (NIfTI-1) or 540 (NIfTI-2)"
+        f"{len(content)} bytes that begin with {bytes(content[:4])!r} are no NIfTI file, whose "
+        f"first four bytes say 348 (NIfTI-1) or 540 (NIfTI-2)"
     )
 
 

@@ -2,35 +2,35 @@
 
 import os
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
-import PIL.Image
 from datasets import (
     Dataset,
     DatasetDict,
     Features,
-    Image,
     IterableDataset,
     IterableDatasetDict,
-    Nifti,
-    Value,
+    get_dataset_config_names,
     load_dataset,
+    load_dataset_builder,
     load_from_disk,
 )
+from datasets.packaged_modules.parquet.parquet import Parquet
 
 from ..input_checks_mit import did_you_mean, near_matches
+from .image_columns import FEATURES, FILE_SUFFIXES, feature_of, image_column, undecoded
+from .parquet_rows import read_features, stream_rows
+from .prepared import COLUMN_OF_DIMENSION, PART_OF_DIMENSION
+from .prepared_folders import NOTE, PreparedFolder, find_at_address, find_in_folder, find_on_hub
 from .reading import Dimension
 
-FILE_SUFFIXES: dict[str, tuple[str, ...]] = {
-    "2d": (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp"),
-    "3d": (".nii", ".nii.gz"),
-}
 SHARD_BUILDERS = {".parquet": "parquet", ".arrow": "arrow", ".tar": "webdataset"}
-_FEATURES = {"2d": Image, "3d": Nifti}
 _HUB_PREFIX = "hf://datasets/"
+_ADDRESS_PREFIXES = ("http://", "https://")
 
 # More shards mix better, as their order is drawn anew each epoch, but each costs a little time.
 # 48 divides evenly among 1, 2, 3, 4, 6, 8, 12, 16, 24 and 48 readers.
@@ -49,6 +49,10 @@ class Source:
         num_samples: number of records, or None where a stream does not tell.
         num_shards: number of parts that can be read independently of one another.
         name: what to call the source in messages.
+        spacing: distance of voxel centres in mm, (depth, height, width), of prepared volumes.
+        content: digest of a prepared source, the same wherever it is read from.
+        is_sequential: whether records come with their bytes, one after another, so that passing
+            over one takes as long as reading it.
     """
 
     records: IterableDataset
@@ -56,6 +60,9 @@ class Source:
     num_samples: int | None
     num_shards: int
     name: str
+    spacing: tuple[float, ...] | None = None
+    content: str | None = None
+    is_sequential: bool = False
 
 
 def open_source(
@@ -73,27 +80,31 @@ def open_source(
     Args:
         spec: one of
 
-            * a folder: of image files, at any depth; written by `save_to_disk`; or of Parquet,
-              Arrow or WebDataset (tar) files. Hidden files and folders are passed over;
+            * a folder: of image files, at any depth; prepared by `python -m unimiss_hf.data
+              prepare`; written by `save_to_disk`; or of Parquet, Arrow or WebDataset (tar) files.
+              Hidden files and folders are passed over;
             * a file, a list of files, or a glob pattern, of images or of Parquet, Arrow, tar files;
             * the name of a dataset on the Hub (`"hf://datasets/owner/name"` if a local file or
               folder is called nearly the same);
+            * an http(s) address of a prepared folder, or one or more of Parquet, Arrow, tar files;
             * an opened `datasets.Dataset` or `datasets.IterableDataset`.
-        dimension: `"2d"` for radiographs (PNG, JPEG, TIFF, BMP), `"3d"` for volumes (NIfTI).
+        dimension: `"2d"` for radiographs (PNG, JPEG, TIFF, BMP), `"3d"` for volumes (NIfTI). Of
+            prepared data, it chooses the part.
         streaming: read a dataset while it downloads, rather than before; has no effect on image
-            files and opened datasets.
+            files, prepared folders on this machine and opened datasets.
         split: the split, of those that the dataset has.
         config_name: the configuration, of a Hub dataset that has several.
         column: the column of images, needed if not exactly one is of this dimension.
         revision: branch, tag or commit of a Hub dataset.
 
     Returns:
-        The source.
+        The source. Prepared data give the same records in the same order, wherever they are.
 
     Raises:
         FileNotFoundError: if `spec` looks like a path and nothing is there, or no such dataset is
-            on the Hub.
-        ConnectionError: if the Hub cannot be reached, or `HF_HUB_OFFLINE` forbids it.
+            on the Hub, or a prepared folder lacks files.
+        PermissionError: if access to a dataset on the Hub must be asked for.
+        ConnectionError: if the Hub or server cannot be reached, or `HF_HUB_OFFLINE` forbids it.
         ValueError: if there is no image of this dimension, or it is unclear where they are.
         TypeError: if `spec` is of another type, or a dictionary of splits.
     """
@@ -111,6 +122,8 @@ def open_source(
         if text.startswith(_HUB_PREFIX):
             name = text.removeprefix(_HUB_PREFIX).rstrip("/")
             return _from_hub(name, dimension, streaming, split, config_name, column, revision)
+        if text.startswith(_ADDRESS_PREFIXES):
+            return _from_addresses([text], dimension, streaming, split, column, text)
         path = Path(text).expanduser()
         if path.is_dir():
             return _from_folder(path, dimension, streaming, split, column)
@@ -122,8 +135,12 @@ def open_source(
         forbid_mistyped_path(text, path)
         return _from_hub(text, dimension, streaming, split, config_name, column, revision)
     if isinstance(spec, Iterable):
-        files = [Path(file).expanduser() for file in spec]
-        return _from_files(files, dimension, streaming, split, column, f"a list of {len(files)}")
+        listed = [str(file) for file in spec]
+        name = f"a list of {len(listed)}"
+        if any(file.startswith(_ADDRESS_PREFIXES) for file in listed):
+            return _from_addresses(listed, dimension, streaming, split, column, name)
+        files = [Path(file).expanduser() for file in listed]
+        return _from_files(files, dimension, streaming, split, column, name)
     raise TypeError(
         f"Cannot open a {type(spec).__name__} as a source of images. Pass a Hub name, a folder, "
         f"files, or a datasets.Dataset or IterableDataset."
@@ -139,10 +156,15 @@ def _from_hub(
     column: str | None,
     revision: str | None,
 ) -> Source:
+    part = PART_OF_DIMENSION[dimension]
+    prepared = find_on_hub(name, revision) if config_name in (None, part) else None
+    if prepared is not None:
+        return _from_prepared(prepared, dimension, streaming, split, column)
+    options = {"revision": revision}
     try:
-        opened = load_dataset(
-            name, config_name, split=split, streaming=streaming, revision=revision
-        )
+        if config_name is None and part in get_dataset_config_names(name, revision=revision):
+            config_name = part
+        return _loaded(name, dimension, column, name, split, streaming, config_name, options)
     except FileNotFoundError as error:
         raise FileNotFoundError(
             f"{name!r} is neither a local file or folder nor a dataset that can be read on the "
@@ -154,13 +176,39 @@ def _from_hub(
             f"dataset of that name ({error}). Check the name and the network; if HF_HUB_OFFLINE is "
             f"set, only datasets that were downloaded before can be opened."
         ) from error
-    return _from_dataset(opened, dimension, column, name, split)
+
+
+def _from_prepared(
+    prepared: PreparedFolder, dimension: Dimension, streaming: bool, split: str, column: str | None
+) -> Source:
+    own = COLUMN_OF_DIMENSION[dimension]
+    if column not in (None, own):
+        raise ValueError(
+            f"{prepared.name} is prepared, with its {dimension} images in the column {own!r}; got "
+            f"column={column!r}. Leave it out."
+        )
+    part = (
+        prepared.part(dimension, split) if streaming else prepared.downloaded_part(dimension, split)
+    )
+    return Source(
+        part.records(),
+        dimension,
+        part.num_samples,
+        len(part.shards),
+        prepared.name,
+        spacing=part.spacing,
+        content=part.content,
+        is_sequential=part.is_sequential,
+    )
 
 
 def _from_folder(
     folder: Path, dimension: Dimension, streaming: bool, split: str, column: str | None
 ) -> Source:
     name = str(folder)
+    prepared = find_in_folder(folder)
+    if prepared is not None:
+        return _from_prepared(prepared, dimension, streaming, split, column)
     if is_saved_data_set(folder):
         saved = load_from_disk(name)
         if isinstance(saved, DatasetDict):
@@ -177,8 +225,7 @@ def _from_folder(
             f"Pass the ones you mean, for instance as {name}/**/*{suffix_of(files[0])}"
         )
     if shards:
-        opened = load_dataset(name, split=split, streaming=streaming)
-        return _from_dataset(opened, dimension, column, name, split)
+        return _loaded(name, dimension, column, name, split, streaming)
     if not files:
         raise ValueError(
             f"{name} holds no {dimension} images: found {counts(found) or 'no files at all'}; "
@@ -204,18 +251,73 @@ def _from_files(
         )
     suffixes = {suffix_of(file) for file in files}
     if len(suffixes) == 1 and suffixes <= SHARD_BUILDERS.keys():
+        options = {"data_files": {split: [str(file) for file in files]}}
         builder = SHARD_BUILDERS[suffixes.pop()]
-        paths = {split: [str(file) for file in files]}
-        opened = load_dataset(builder, data_files=paths, split=split, streaming=streaming)
-        return _from_dataset(opened, dimension, column, name, split)
+        return _loaded(builder, dimension, column, name, split, streaming, options=options)
     if not suffixes <= set(FILE_SUFFIXES[dimension]):
         raise ValueError(
             f"{name}: found {counts(files)}, but {dimension} images are "
             f"{', '.join(FILE_SUFFIXES[dimension])}."
         )
     records = Dataset.from_dict({"image": [str(file) for file in files]})
-    records = records.cast_column("image", _FEATURES[dimension](decode=False))
+    records = records.cast_column("image", FEATURES[dimension](decode=False))
     return _from_dataset(records, dimension, "image", name)
+
+
+def _from_addresses(
+    addresses: Sequence[str],
+    dimension: Dimension,
+    streaming: bool,
+    split: str,
+    column: str | None,
+    name: str,
+) -> Source:
+    suffixes = {suffix_of(Path(urlsplit(address).path)) for address in addresses}
+    if len(suffixes) == 1 and suffixes <= SHARD_BUILDERS.keys():
+        options = {"data_files": {split: list(addresses)}}
+        builder = SHARD_BUILDERS[suffixes.pop()]
+        return _loaded(builder, dimension, column, name, split, streaming, options=options)
+    prepared = find_at_address(addresses[0]) if len(addresses) == 1 else None
+    if prepared is None:
+        raise ValueError(
+            f"{name}: an address is opened if {NOTE} of a prepared folder is below it, or if it is "
+            f"of a Parquet, Arrow or tar file; got {', '.join(addresses[:3])}."
+        )
+    return _from_prepared(prepared, dimension, streaming, split, column)
+
+
+def _loaded(
+    path: str,
+    dimension: Dimension,
+    column: str | None,
+    name: str,
+    split: str,
+    streaming: bool,
+    config_name: str | None = None,
+    options: dict[str, Any] | None = None,
+) -> Source:
+    """Open what the datasets library loads: a name, a folder, or a builder with files."""
+    options = options or {}
+    if not streaming:
+        opened = load_dataset(path, config_name, split=split, **options)
+        return _from_dataset(opened, dimension, column, name, split)
+    builder = load_dataset_builder(path, config_name, **options)
+    files = (builder.config.data_files or {}).get(split)
+    if not isinstance(builder, Parquet) or not files:
+        opened = builder.as_streaming_dataset(split=split)
+        return _from_dataset(opened, dimension, column, name, split)
+    # Why the library's own stream of Parquet is not taken, `parquet_rows` says.
+    features = builder.info.features or read_features(files[0])
+    column = image_column(features, dimension, column, name)
+    records = IterableDataset.from_generator(
+        stream_rows,
+        features=Features({"image": FEATURES[dimension](decode=False)}),
+        gen_kwargs={"files": list(files), "column": column},
+    )
+    num_samples = _known_samples(builder.info.splits, split)
+    if num_samples is None:
+        _require_records(records, name)
+    return Source(records, dimension, num_samples, len(files), name, is_sequential=True)
 
 
 def _from_dataset(
@@ -230,116 +332,37 @@ def _from_dataset(
     `split` is given for datasets that nobody has filtered since they were loaded, whose
     information therefore tells the number of records.
     """
-    num_samples = _num_samples(opened, split)
+    is_sequential = isinstance(opened, IterableDataset)
+    num_samples = _known_samples(opened.info.splits, split) if is_sequential else len(opened)
     if num_samples == 0:
         raise ValueError(f"{name} has no records.")
     features = opened.features
     if features is None:
-        first = next(iter(opened), None)
-        if first is None:
-            raise ValueError(f"{name} has no records.")
-        features = {key: _feature_of(value) for key, value in first.items()}
-    column = _image_column(features, dimension, column, name)
+        first = _require_records(opened, name)
+        features = {key: feature_of(value) for key, value in first.items()}
+    column = image_column(features, dimension, column, name)
     if isinstance(opened, Dataset):
         opened = opened.with_format(None)
         opened = opened.to_iterable_dataset(num_shards=min(num_samples, _LOCAL_SHARDS))
-    records = _undecoded(opened, column, dimension, keyed="__key__" in features)
-    if num_samples is None and next(iter(records), None) is None:
-        raise ValueError(f"{name} has no records.")
-    return Source(records, dimension, num_samples, records.num_shards, name)
-
-
-def _undecoded(
-    opened: IterableDataset, column: str, dimension: Dimension, keyed: bool
-) -> IterableDataset:
-    feature = _FEATURES[dimension](decode=False)
-    opened = opened.with_format(None)
-    if not keyed or column == "__key__":
-        opened = opened.select_columns([column])
-        if column != "image":
-            opened = opened.rename_column(column, "image")
-        return opened.cast(Features({"image": feature}))
-    # WebDataset names a sample by a column of its own.
-    opened = opened.select_columns([column, "__key__"])
-    opened = opened.cast(Features({column: feature, "__key__": Value("string")}))
-    return opened.map(
-        _named_by_key,
-        fn_kwargs={"column": column},
-        remove_columns=[name for name in (column, "__key__") if name != "image"],
-        features=Features({"image": feature}),
+    records = undecoded(opened, column, dimension, keyed="__key__" in features)
+    if num_samples is None:
+        _require_records(records, name)
+    return Source(
+        records, dimension, num_samples, records.num_shards, name, is_sequential=is_sequential
     )
 
 
-def _named_by_key(record: dict[str, Any], column: str) -> dict[str, Any]:
-    value = record[column] or {}
-    name = value.get("path") or f"{record['__key__']}.{column}"
-    return {"image": {"path": name, "bytes": value.get("bytes")}}
+def _require_records(records: IterableDataset, name: str) -> dict[str, Any]:
+    first = next(iter(records), None)
+    if first is None:
+        raise ValueError(f"{name} has no records.")
+    return first
 
 
-def _num_samples(opened: Dataset | IterableDataset, split: str | None) -> int | None:
-    if isinstance(opened, Dataset):
-        return len(opened)
-    splits = opened.info.splits
+def _known_samples(splits: Mapping[str, Any] | None, split: str | None) -> int | None:
     if split is None or splits is None or split not in splits:
         return None
     return splits[split].num_examples or None
-
-
-def _image_column(
-    features: dict[str, Any], dimension: Dimension, column: str | None, name: str
-) -> str:
-    wanted = _FEATURES[dimension].__name__
-    listing = ", ".join(f"{key!r} ({_kind(feature)})" for key, feature in features.items())
-    if column is not None:
-        if column not in features:
-            raise ValueError(f"{name} has no column {column!r}; it has {listing}.")
-        if not _may_hold(features[column], dimension):
-            raise ValueError(
-                f"Column {column!r} of {name} is of type {_kind(features[column])}, but "
-                f"{dimension} images are {wanted}, bytes, or paths. The columns are {listing}."
-            )
-        return column
-    suffixes = {suffix.lstrip(".") for suffix in FILE_SUFFIXES[dimension]}
-    typed = [key for key, value in features.items() if isinstance(value, _FEATURES[dimension])]
-    # An untyped column counts where its name, as in a WebDataset, or its fields say what it holds.
-    untyped = [
-        key
-        for key, value in features.items()
-        if (key.lower() in suffixes and _kind(value) == "binary") or _is_path_and_bytes(value)
-    ]
-    candidates = typed or untyped
-    if len(candidates) != 1:
-        found = f"several columns of {dimension} images" if candidates else f"no {wanted} column"
-        raise ValueError(
-            f"{name} has {found}: its columns are {listing}. Pass column= to name the one that "
-            f"holds the {dimension} images."
-        )
-    return candidates[0]
-
-
-def _may_hold(feature: Any, dimension: Dimension) -> bool:
-    if isinstance(feature, _FEATURES[dimension]) or _is_path_and_bytes(feature):
-        return True
-    return _kind(feature) in ("binary", "string", "large_binary", "large_string")
-
-
-def _is_path_and_bytes(feature: Any) -> bool:
-    return isinstance(feature, dict) and feature.keys() == {"bytes", "path"}
-
-
-def _kind(feature: Any) -> str:
-    return feature.dtype if isinstance(feature, Value) else type(feature).__name__
-
-
-def _feature_of(value: Any) -> Any:
-    """The type of a column of which only a value is known."""
-    if isinstance(value, bytes):
-        return Value("binary")
-    if isinstance(value, str):
-        return Value("string")
-    if isinstance(value, PIL.Image.Image):
-        return Image()
-    return value
 
 
 def is_saved_data_set(folder: Path) -> bool:

@@ -2,11 +2,9 @@
 
 import hashlib
 import logging
-import signal
 import struct
-import warnings
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -15,21 +13,23 @@ import torch
 from datasets import IterableDataset as RecordStream
 from datasets.distributed import split_dataset_by_node
 from torch.utils.data import IterableDataset, get_worker_info
-from torchdata.stateful_dataloader import StatefulDataLoader
 
-from ..grey_levels_mit import GreyWindow, require_grey_window
 from ..hounsfield_mit import AIR_HU, HU_SCALE
-from ..training.signals import STOP_SIGNALS
 from .reading import (
     BadSampleError,
     Dimension,
+    LazyVolume,
+    Region,
     SampleCache,
+    cut_region,
     cut_window,
     fit_window,
     read_record,
     record_name,
+    require_prepared_spacing,
 )
 from .sources import Source
+from .stream_settings import StreamSettings
 
 logger = logging.getLogger(__name__)
 
@@ -41,78 +41,6 @@ _AIR = AIR_HU / HU_SCALE
 _RECORDS_TO_JUDGE = 20
 # Shards are read whole only where no reader gets over an eighth more of them than another.
 _SHARDS_PER_READER = 8
-
-
-@dataclass(frozen=True)
-class StreamSettings:
-    """How a source is made into samples.
-
-    Attributes:
-        seed: seed of the run; orders and samples' seeds follow from it.
-        shuffle_buffer: records that are read, undecoded, and put into random order together.
-        shuffle_bytes: bound on the bytes of the records read together, for sources whose records
-            hold the files' bytes; the record that passes it is the last of its block.
-        crops_per_volume: windows cut from each decoded volume, one after another (3D only). More
-            save decoding, and make neighbouring samples resemble each other.
-        window: size of a sample's image in pixels (height, width) or voxels (depth, height,
-            width); None is (512, 512) or (24, 172, 172).
-        minimum: size up to which small volumes are padded with air that counts as valid (depth,
-            height, width) (3D only); None is (16, 96, 96), or the window where that is smaller.
-        spacing: distance of voxel centres to resample to in mm, (depth, height, width); None keeps
-            the native grid (3D only).
-        source_spacing: true spacing in mm, (depth, height, width), of files whose headers are wrong
-            (3D only).
-        grey_window: grey levels of radiographs that become 0 and 1, as the image processor's
-            setting of that name; None: what the file declares (2D only).
-        max_bad_fraction: share of unreadable records, from 0 to 1, above which the stream gives up.
-        cache_bytes: bound on decoded samples kept in memory, in bytes for each process; 0 keeps
-            none. Only records that are files are kept.
-
-    Raises:
-        ValueError: if a setting is out of range; it is named.
-    """
-
-    seed: int = 0
-    shuffle_buffer: int = 10_000
-    shuffle_bytes: int = 512 * 2**20
-    crops_per_volume: int = 1
-    window: Sequence[int] | None = None
-    minimum: Sequence[int] | None = None
-    spacing: Sequence[float] | None = (3.0, 1.0, 1.0)
-    source_spacing: Sequence[float] | None = None
-    grey_window: GreyWindow = None
-    max_bad_fraction: float = 0.05
-    cache_bytes: int = 2**30
-
-    def __post_init__(self) -> None:
-        for name in ("window", "minimum", "spacing", "source_spacing"):
-            value = getattr(self, name)
-            if value is None:
-                continue
-            whole = name in ("window", "minimum")
-            number, lengths = (int, (2, 3)) if whole else (int | float, (3,))
-            if (
-                not isinstance(value, list | tuple)
-                or len(value) not in lengths
-                or not all(isinstance(n, number) and 0 < n < float("inf") for n in value)
-            ):
-                kind = "2 or 3 positive whole numbers" if whole else "3 positive numbers (mm)"
-                raise ValueError(f"{name} must be None or {kind}; got {value!r}.")
-            object.__setattr__(self, name, tuple(value))
-        grey_window = require_grey_window("grey_window", self.grey_window)
-        object.__setattr__(self, "grey_window", grey_window)
-        for name, least in (
-            ("seed", 0),
-            ("shuffle_buffer", 1),
-            ("shuffle_bytes", 1),
-            ("crops_per_volume", 1),
-            ("cache_bytes", 0),
-        ):
-            value = getattr(self, name)
-            if not isinstance(value, int) or value < least:
-                raise ValueError(f"{name} must be a whole number from {least}; got {value!r}.")
-        if not 0 <= self.max_bad_fraction <= 1:
-            raise ValueError(f"max_bad_fraction must be in [0, 1]; got {self.max_bad_fraction}.")
 
 
 class TooManyBadRecordsError(RuntimeError):
@@ -151,13 +79,16 @@ class SampleStream(IterableDataset):
     `shuffle_buffer`, shuffled within each block. Every record comes exactly once per epoch, from
     one reader: a reader is a worker of a process's loader. Readers share out whole shards if these
     divide evenly, or nearly, and single records otherwise. Readers keep their own time: one with
-    fewer records begins its next epoch earlier.
+    fewer records begins its next epoch earlier. Prepared data give the same samples in the same
+    order from a folder, the Hub and a server, so a run may go on with another copy of them.
 
-    A sample is `{"image": float32 (1, *window), "extent": int64 (number of axes,), "seed": int64
-    (), "name": str, "bad_records": int64 (), "reader": int64 ()}`. The image is valid in
-    `[0:extent]` of each axis. The seed depends on the run's seed, the dimension, the epoch, the
-    record's place in the source, and the number of the crop, not on processes, workers and batches.
-    `bad_records` counts the unreadable records that this reader has skipped so far.
+    A sample is `{"image": float32 (1, *window), "extent": int64 (number of axes,), "start": int64
+    (number of axes,), "seed": int64 (), "name": str, "bad_records": int64 (), "reader": int64 ()}`.
+    The window is valid in `[0:extent]` of each axis. With a `region`, the image is that part of the
+    window and begins at `start`, and that of a prepared volume is int16 HU. The seed depends on the
+    run's seed, the dimension, the epoch, the record's place in the source, and the number of the
+    crop, not on processes, workers and batches. `bad_records` counts the unreadable records that
+    this reader has skipped so far.
 
     The state holds plain numbers. A stream that loads it continues with the samples that would
     have come next, bit for bit; blocks are read again from their beginning, undecoded.
@@ -167,6 +98,8 @@ class SampleStream(IterableDataset):
         settings: how they are made into samples.
         rank: number of this process.
         world_size: number of processes.
+        region: which part of a window is needed (3D only), so that the rest is not read: start and
+            length along each axis, of the window's valid size and the sample's seed. None: all.
 
     Raises:
         ValueError: if a setting does not go with the source, or there are fewer records than
@@ -180,6 +113,7 @@ class SampleStream(IterableDataset):
         *,
         rank: int = 0,
         world_size: int = 1,
+        region: Callable[[Sequence[int], int], Region] | None = None,
     ) -> None:
         super().__init__()
         settings = settings or StreamSettings()
@@ -189,6 +123,7 @@ class SampleStream(IterableDataset):
         self.settings = settings
         self.rank = rank
         self.world_size = world_size
+        self.region = region
         self.window = settings.window or _WINDOWS[source.dimension]
         # A window of the wrong number of axes is named below.
         sizes = zip(_SMALLEST[source.dimension], self.window, strict=False)
@@ -214,6 +149,11 @@ class SampleStream(IterableDataset):
                 f"processes x {max(num_workers, 1)} workers. Lower the number of workers or of "
                 f"processes to at most {available} in all."
             )
+
+    def has_shards_for(self, readers: int) -> bool:
+        """Whether so many readers share out whole shards, rather than single records."""
+        shards = self.source.num_shards
+        return shards % readers == 0 or shards >= _SHARDS_PER_READER * readers
 
     def state_dict(self) -> dict[str, Any]:
         """Plain values that say which sample comes next, and for which stream they hold."""
@@ -268,10 +208,9 @@ class SampleStream(IterableDataset):
 
     def _walk(self) -> Iterator[_Undecoded]:
         """This reader's records of the epoch, in order, from the present block's beginning."""
-        num_shards = self.source.num_shards
         start, done_before = self._progress.place, self._progress.offset
         reader, readers = self._reader()
-        by_shard = num_shards % readers == 0 or num_shards >= _SHARDS_PER_READER * readers
+        by_shard, num_shards = self.has_shards_for(readers), self.source.num_shards
         order = self._generator("shards").permutation(num_shards).tolist()
         # Readers of single records take turns to begin, as shards may hold one record each.
         for place in range(start, num_shards):
@@ -318,43 +257,48 @@ class SampleStream(IterableDataset):
             if progress.crop == 0:
                 progress.records_read += 1
                 progress.epoch_read += 1
-            array = self._read(item.record)
-            if array is None:
+            try:
+                array = self._read(item.record)
+                for crop in range(progress.crop, self.settings.crops_per_volume):
+                    sample = self._sample(item, array, crop)
+                    # The state says what comes after this sample, so it moves on before.
+                    progress.crop = (crop + 1) % self.settings.crops_per_volume
+                    progress.position += progress.crop == 0
+                    yield sample
+            except BadSampleError as error:
                 progress.position, progress.crop = progress.position + 1, 0
-                continue
-            for crop in range(progress.crop, self.settings.crops_per_volume):
-                sample = self._sample(item, array, crop)
-                # The state says what comes after this sample, so it moves on before.
-                progress.crop = (crop + 1) % self.settings.crops_per_volume
-                progress.position += progress.crop == 0
-                yield sample
+                self._count_bad(record_name(item.record), error)
 
-    def _read(self, record: dict[str, Any]) -> np.ndarray | None:
-        try:
-            return read_record(
-                record,
-                self.dimension,
-                spacing=self.settings.spacing,
-                source_spacing=self.settings.source_spacing,
-                grey_window=self.settings.grey_window,
-                cache=self._cache,
-            )
-        except BadSampleError as error:
-            self._count_bad(record_name(record), error)
-        return None
+    def _read(self, record: dict[str, Any]) -> np.ndarray | LazyVolume:
+        return read_record(
+            record,
+            self.dimension,
+            spacing=self.settings.spacing,
+            source_spacing=self.settings.source_spacing,
+            grey_window=self.settings.grey_window,
+            cache=self._cache,
+        )
 
-    def _sample(self, item: _Undecoded, array: np.ndarray, crop: int) -> dict[str, Any]:
+    def _sample(
+        self, item: _Undecoded, array: np.ndarray | LazyVolume, crop: int
+    ) -> dict[str, Any]:
         place = (self._progress.epoch, item.shard, item.index, crop)
         seed = _seed(self.settings.seed, self.dimension, "sample", *place)
-        if self.dimension == "3d":
+        start = torch.zeros(len(self.window), dtype=torch.int64)
+        if self.dimension == "2d":
+            image, extent = fit_window(array, self.window)
+        elif self.region is None:
             image, extent = cut_window(array, self.window, self.minimum, seed, _AIR)
         else:
-            image, extent = fit_window(array, self.window)
+            image, extent, start = cut_region(
+                array, self.window, self.minimum, seed, _AIR, self.region
+            )
         return {
             "image": image,
             "extent": extent,
+            "start": start,
             "seed": torch.tensor(seed, dtype=torch.int64),
-            "name": record_name(item.record),
+            "name": array.name if isinstance(array, LazyVolume) else record_name(item.record),
             "bad_records": torch.tensor(self._progress.records_bad, dtype=torch.int64),
             "reader": torch.tensor(self._reader()[0], dtype=torch.int64),
         }
@@ -406,6 +350,7 @@ class SampleStream(IterableDataset):
             "dimension": self.dimension,
             "num_samples": self.source.num_samples,
             "num_shards": self.source.num_shards,
+            "content": self.source.content,
             "seed": self.settings.seed,
             "shuffle_buffer": self.settings.shuffle_buffer,
             "shuffle_bytes": self.settings.shuffle_bytes,
@@ -425,6 +370,9 @@ class SampleStream(IterableDataset):
                 )
         if any(least > length for least, length in zip(self.minimum, self.window, strict=True)):
             raise ValueError(f"minimum {self.minimum} exceeds window {self.window}.")
+        if self.source.spacing is not None:
+            spacings = (self.settings.spacing, self.settings.source_spacing)
+            require_prepared_spacing(self.source.name, self.source.spacing, *spacings)
         if self.dimension == "2d" and self.settings.minimum is not None:
             raise ValueError("minimum is for volumes: radiographs are fitted to the window.")
         if self.dimension == "2d" and self.settings.crops_per_volume != 1:
@@ -432,55 +380,6 @@ class SampleStream(IterableDataset):
                 f"crops_per_volume is for volumes: a radiograph fills one window, so it must be 1 "
                 f"in 2D; got {self.settings.crops_per_volume}."
             )
-
-
-def make_loader(stream: SampleStream, batch_size: int, num_workers: int = 0) -> StatefulDataLoader:
-    """Batches of a stream, without end, with `state_dict` and `load_state_dict`.
-
-    Each batch comes from one worker, and workers take turns. A loader's state can be loaded only
-    into one with the same number of workers.
-
-    Args:
-        stream: the samples.
-        batch_size: samples in a batch.
-        num_workers: processes that read; 0 reads in this one.
-
-    Returns:
-        A loader of `{"image": (batch, 1, *window), "extent": (batch, number of axes), "seed":
-        (batch,), "name": list of str, "bad_records": (batch,), "reader": (batch,)}`.
-
-    Raises:
-        ValueError: if there are fewer records than workers in all processes.
-    """
-    stream.require_enough_records(num_workers)
-    with warnings.catch_warnings():
-        # torchdata calls what newer versions of torch call deprecated; users can do nothing
-        warnings.filterwarnings("ignore", message=".*set_vital.*")
-        return StatefulDataLoader(
-            stream,
-            batch_size=batch_size,
-            num_workers=num_workers,
-            collate_fn=_collate,
-            pin_memory=torch.cuda.is_available(),
-            persistent_workers=num_workers > 0,
-            worker_init_fn=_ignore_signals,
-            # a generator of its own, so that reading leaves the run's random state alone
-            generator=torch.Generator().manual_seed(stream.settings.seed),
-        )
-
-
-def _ignore_signals(worker: int) -> None:
-    """Leave signals that reach the whole group to the process that trains, which saves first."""
-    for number in STOP_SIGNALS:
-        signal.signal(number, signal.SIG_IGN)
-
-
-def _collate(samples: list[dict[str, Any]]) -> dict[str, Any]:
-    batch: dict[str, Any] = {
-        key: torch.stack([sample[key] for sample in samples])
-        for key in ("image", "extent", "seed", "bad_records", "reader")
-    }
-    return {**batch, "name": [sample["name"] for sample in samples]}
 
 
 def _seed(seed: int, dimension: Dimension, purpose: str, *numbers: int) -> int:

@@ -6,10 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..array_reading_mit import is_array_file
+from ..data.image_files import ImageFiles, group_images, images_in
 from ..data.reading import open_image
 from ..data.sources import (
-    FILE_SUFFIXES,
     SHARD_BUILDERS,
     Source,
     counts,
@@ -17,10 +16,7 @@ from ..data.sources import (
     is_saved_data_set,
     open_source,
     suffix_of,
-    visible_files,
 )
-from ..dicom_reading_mit import DICOM_INDEX, group_slices, is_dicom
-from ..nifti_reading_mit import is_volume_file
 from .settings import ExtractionSettings
 
 _HUB_PREFIX = "hf://"
@@ -145,20 +141,17 @@ def _lines(path: Path) -> list[tuple[int, str]]:
 
 
 class _Search:
-    """What has been found so far; DICOM files by folder, as they are grouped at the end."""
+    """What has been found so far; files are grouped at the end."""
 
     def __init__(self, settings: ExtractionSettings):
         self.settings = settings
-        self.files: dict[str, NamedInput] = {}
-        self.dicom: dict[Path, list[Path]] = {}
+        self.files: list[Path] = []
         self.data_sets: dict[str, Source] = {}
         self.passed_over: list[Path] = []
 
     def result(self) -> InputSet:
-        for folder, paths in self.dicom.items():
-            for file in _grouped(folder, list(dict.fromkeys(paths))):
-                self.files[file.name] = file
-        return InputSet(self.files, self.data_sets, self.passed_over)
+        files = {str(image.path): _file_input(image) for image in group_images(self.files)}
+        return InputSet(files, self.data_sets, self.passed_over)
 
     def add(self, word: str) -> None:
         path = Path(word).expanduser()
@@ -169,7 +162,7 @@ class _Search:
         elif path.is_dir():
             self._add_folder(path)
         elif path.is_file():
-            self._add_file(path)
+            self.files.append(path)
         else:
             forbid_mistyped_path(word, path)
             if self.settings.dimension is None:
@@ -198,9 +191,7 @@ class _Search:
         self.data_sets[f"{source.name}{parts}["] = source
 
     def _add_folder(self, folder: Path) -> None:
-        found = visible_files(folder)
-        inputs = [path for path in found if _is_input(path)]
-        others = sorted(set(found) - set(inputs))
+        inputs, others = images_in(folder)
         if is_saved_data_set(folder) or (
             not inputs and any(suffix_of(path) in SHARD_BUILDERS for path in others)
         ):
@@ -209,66 +200,15 @@ class _Search:
         if not inputs:
             raise ValueError(
                 f"{folder} holds neither images nor volumes: found "
-                f"{counts(found) or 'no files'}; wanted PNG, JPEG, TIFF, BMP, NIfTI, DICOM or "
+                f"{counts(others) or 'no files'}; wanted PNG, JPEG, TIFF, BMP, NIfTI, DICOM or "
                 ".npy files."
             )
-        headers = {path.with_suffix("") for path in inputs if path.suffix.lower() == ".hdr"}
-        for path in inputs:
-            if not _is_voxels_of(path, headers):
-                self._add_file(path)
+        self.files += inputs
         self.passed_over += others
 
-    def _add_file(self, path: Path) -> None:
-        if not _is_named_like_an_input(path) and is_dicom(path):
-            self.dicom.setdefault(path.parent, []).append(path)
-        else:
-            self.files[str(path)] = _file_input(path)
 
-
-def _is_input(path: Path) -> bool:
-    return _is_named_like_an_input(path) or (path.name != DICOM_INDEX and is_dicom(path))
-
-
-def _is_named_like_an_input(path: Path) -> bool:
-    return suffix_of(path) in FILE_SUFFIXES["2d"] or is_volume_file(path) or is_array_file(path)
-
-
-def _is_voxels_of(path: Path, headers: set[Path]) -> bool:
-    """Whether a file holds the voxels of an Analyze or NIfTI pair, whose header is the input."""
-    name = path.name
-    for suffix in (".img", ".img.gz"):
-        if name.lower().endswith(suffix):
-            return path.with_name(name[: -len(suffix)]) in headers
-    return False
-
-
-def _grouped(folder: Path, paths: list[Path]) -> list[NamedInput]:
-    """Inputs made of DICOM files of one folder; what cannot be grouped, reading will report."""
-    whole = NamedInput(str(folder), functools.partial(list, paths))
-    damaged: list[Path] = []
-    try:
-        groups = group_slices(paths)
-    except (ValueError, OSError):
-        damaged = [path for path in paths if not _can_be_grouped(path)]
-        try:
-            groups = group_slices([path for path in paths if path not in damaged])
-        except (ValueError, OSError):
-            return [whole]
-    stacks = [group for group in groups if isinstance(group, list)]
-    if damaged and stacks:
-        # The damaged file may be a slice: the volume is not to do without it unseen.
-        return [whole]
-    volumes = [NamedInput(str(folder), functools.partial(list, stack)) for stack in stacks]
-    return volumes + [_file_input(path) for path in (*groups, *damaged) if isinstance(path, Path)]
-
-
-def _can_be_grouped(path: Path) -> bool:
-    try:
-        group_slices([path])
-    except (ValueError, OSError):
-        return False
-    return True
-
-
-def _file_input(path: Path) -> NamedInput:
-    return NamedInput(str(path), functools.partial(Path, path))
+def _file_input(image: ImageFiles) -> NamedInput:
+    opener = functools.partial(Path, image.path)
+    if len(image.files) > 1:
+        opener = functools.partial(list, image.files)
+    return NamedInput(str(image.path), opener)

@@ -7,11 +7,12 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from ..data.errors import one_line
 from ..sliding_windows_mit import extract_features, feature_window
 from ..training.signals import StopRequest
 from .inputs import find_inputs
 from .network import Network, describe_features, load_network
-from .preparation import BadInput, PreparedInput, one_line, prepare_inputs
+from .preparation import BadInput, PreparedInput, prepare_inputs
 from .reporting import Reporter, error_file, write_bad_inputs
 from .settings import ExtractionSettings
 from .table import FeatureRow, FeatureTable

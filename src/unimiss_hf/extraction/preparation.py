@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 
+from ..data.errors import one_line
 from .inputs import NamedInput
 
 # Inputs that each thread may be ahead: one at work, one done.
@@ -76,14 +77,6 @@ def prepare_inputs(
             yield running.popleft().result()
     finally:
         executor.shutdown(cancel_futures=True)
-
-
-def one_line(error: Exception, name: str) -> str:
-    """Say what was wrong with an input in one line, without repeating its name at the beginning."""
-    cause = " ".join(str(error).split()) or type(error).__name__
-    rest = cause.removeprefix(name)
-    # A file of a folder begins with the folder's name.
-    return rest.removeprefix(":").strip() or cause if rest.startswith((":", " ")) else cause
 
 
 def _prepare(

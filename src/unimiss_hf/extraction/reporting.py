@@ -2,22 +2,18 @@
 
 import csv
 import io
-import sys
-import time
 import warnings
 from collections.abc import Collection, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Self, TextIO
 
-from tqdm import tqdm
-
+from ..data.progress_line import ProgressLine
+from ..data.whole_files import put_in_place
 from .preparation import BadInput
-from .table import put_in_place
 
 # Readers warn of each file's oddities: a hundred thousand files would bury everything else.
 _MOST_WARNINGS = 10
-_SECONDS_BETWEEN_LINES = 30.0
 
 
 class Reporter:
@@ -31,16 +27,9 @@ class Reporter:
 
     def __init__(self, total: int | None, initial: int, file: TextIO | None = None):
         self.bad: list[BadInput] = []
-        self._file = sys.stderr if file is None else file
-        self._total, self._done = total, initial
+        self._line = ProgressLine(total, initial, file=file)
         self._warnings = 0
         self._caught = warnings.catch_warnings()
-        self._bar: tqdm | None = None
-        if self._file.isatty():
-            self._bar = tqdm(
-                total=total, initial=initial, unit="input", file=self._file, dynamic_ncols=True
-            )
-        self._said_at = time.monotonic()
 
     def __enter__(self) -> Self:
         self._caught.__enter__()
@@ -54,20 +43,13 @@ class Reporter:
         traceback: TracebackType | None,
     ) -> None:
         self._caught.__exit__(kind, error, traceback)
-        if self._bar is not None:
-            self._bar.close()
+        self._line.__exit__(kind, error, traceback)
         if self._warnings > _MOST_WARNINGS:
-            print(f"{self._warnings - _MOST_WARNINGS} more warnings", file=self._file)
+            self._line.say(f"{self._warnings - _MOST_WARNINGS} more warnings")
 
     def done(self) -> None:
         """Note that an input has been dealt with."""
-        self._done += 1
-        if self._bar is not None:
-            self._bar.update()
-        elif time.monotonic() - self._said_at >= _SECONDS_BETWEEN_LINES:
-            self._said_at = time.monotonic()
-            of_all = "" if self._total is None else f" of {self._total}"
-            self.say(f"{self._done}{of_all} inputs")
+        self._line.done()
 
     def add_bad(self, bad: BadInput) -> None:
         """Note an input that gives no features, and show it."""
@@ -77,10 +59,7 @@ class Reporter:
 
     def say(self, message: str) -> None:
         """Show a line, above the bar if there is one."""
-        if self._bar is not None:
-            tqdm.write(message, file=self._file)
-        else:
-            print(message, file=self._file, flush=True)
+        self._line.say(message)
 
     def _show_warning(
         self,

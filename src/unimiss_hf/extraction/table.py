@@ -3,7 +3,6 @@
 import contextlib
 import json
 import logging
-import os
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -15,6 +14,8 @@ import filelock
 import numpy as np
 import pyarrow
 import pyarrow.parquet
+
+from ..data.whole_files import put_in_place
 
 logger = logging.getLogger(__name__)
 
@@ -308,21 +309,6 @@ def _row_groups(paths: list[Path]) -> Iterator[pyarrow.Table]:
                     waiting = []
     if waiting:
         yield pyarrow.concat_tables(waiting)
-
-
-@contextlib.contextmanager
-def put_in_place(path: Path, folder: Path) -> Iterator[Path]:
-    """Give a name in a folder to write to; what is there at the end is renamed to `path`."""
-    partial = folder / f".{path.name}.partial"
-    try:
-        yield partial
-        with partial.open("r+b") as file:
-            os.fsync(file.fileno())
-        partial.replace(path)
-    except BaseException:
-        with contextlib.suppress(OSError):
-            partial.unlink(missing_ok=True)
-        raise
 
 
 def _change(name: str, earlier: dict[str, Any], now: dict[str, Any]) -> str:

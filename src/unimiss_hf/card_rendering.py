@@ -1,0 +1,58 @@
+"""Model cards, rendered from the templates in `card_templates`."""
+
+from typing import Any
+
+import jinja2
+from huggingface_hub import ModelCard, ModelCardData
+
+_TAGS = [
+    "medical-imaging",
+    "ct",
+    "radiography",
+    "3d",
+    "self-supervised-learning",
+    "unimiss",
+    "unimiss_mit",
+]
+
+
+def render_card(template: str, metadata: dict[str, Any], **values: Any) -> ModelCard:
+    """Render a model card.
+
+    Args:
+        template: Name of a file in `card_templates`.
+        metadata: What the card's YAML says beyond what is true of every MiT.
+        values: What else the template asks for.
+
+    Returns:
+        A card whose metadata were read back from its text.
+
+    Raises:
+        ValueError: If the metadata in the text are not those that were meant.
+        jinja2.UndefinedError: If a value that the template asks for is missing.
+    """
+    data = ModelCardData(
+        library_name="transformers",
+        pipeline_tag="image-feature-extraction",
+        tags=list(_TAGS),
+        **metadata,
+    )
+    templates = jinja2.Environment(
+        loader=jinja2.PackageLoader(__package__, "card_templates"),
+        undefined=jinja2.StrictUndefined,
+        keep_trailing_newline=True,
+    )
+    card = ModelCard(
+        templates.get_template(template).render(
+            card_data=data.to_yaml(), millions=_millions, **values
+        )
+    )
+    if card.data.to_dict() != data.to_dict():
+        raise ValueError(
+            f"The model card's metadata read {card.data.to_dict()} instead of {data.to_dict()}."
+        )
+    return card
+
+
+def _millions(parameters: int) -> str:
+    return f"{parameters / 1e6:.2f} M"

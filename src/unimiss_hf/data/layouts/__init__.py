@@ -1,0 +1,1 @@
+"""Data sets as they are downloaded: a small reader for each, see `catalog.LAYOUTS`."""

@@ -1,0 +1,30 @@
+"""The tables that come with data sets."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+
+def columns_of(path: Path) -> list[str]:
+    """The names of a csv file's columns."""
+    with path.open(encoding="utf-8-sig", errors="replace", newline="") as file:
+        return next(csv.reader(file), [])
+
+
+def read_rows(path: Path, columns: Sequence[str]) -> Iterator[dict[str, str]]:
+    """Iterate over the rows of a csv file, as values without blanks around them, by column.
+
+    Raises:
+        ValueError: if it has not all of these columns; it names those that it has.
+    """
+    missing = [column for column in columns if column not in columns_of(path)]
+    if missing:
+        raise ValueError(
+            f"{path} has no column {', '.join(missing)}; its columns are "
+            f"{', '.join(columns_of(path)) or 'none'}. Download it again."
+        )
+    with path.open(encoding="utf-8-sig", errors="replace", newline="") as file:
+        for row in csv.DictReader(file):
+            yield {column: (row[column] or "").strip() for column in columns}
