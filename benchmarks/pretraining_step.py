@@ -8,6 +8,9 @@ written straight down: one graph over all outputs, every slice compared with eve
 whole decoder, three-channel slices. The others are this package's step. All do the same arithmetic
 on the same random views; their last losses are printed so that you can see it. Random views are
 made beforehand: the time is that of teacher, student and update.
+
+`--breakdown` prints instead where the time of this package's step goes, with samples that are read
+and made into views as in training, of `--folder` or of random files.
 """
 
 import argparse
@@ -22,6 +25,7 @@ from pathlib import Path
 import torch
 
 from plain_step import PlainStep
+from step_breakdown import print_breakdown
 from unimiss_hf import MiTConfig, MiTForPreTraining
 from unimiss_hf.pretraining.distillation import SelfDistillation, make_teacher
 from unimiss_hf.pretraining.objective import SelfDistillationObjective
@@ -49,19 +53,27 @@ def main() -> None:
     parser.add_argument(
         "--variants", nargs="+", choices=list(VARIANTS), default=list(VARIANTS), help="what to run"
     )
+    parser.add_argument("--breakdown", action="store_true", help="print the parts of a step")
+    parser.add_argument("--folder", type=Path, help="data set of --breakdown; random by default")
+    parser.add_argument("--workers", type=int, default=0, help="reading processes of --breakdown")
+    parser.add_argument("--crops-per-volume", type=int, default=1, help="of --breakdown")
+    parser.add_argument("--samples-per-backward", type=int, help="of --breakdown; default: all")
     parser.add_argument("--child", choices=list(VARIANTS), help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.child:
         print(json.dumps(measure(options.child, options)))
+        return
+    print(
+        f"MiT-{options.size}, {options.dimension}, batch {options.batch_size}, "
+        f"{options.prototypes} prototypes, float32, {options.device}, torch {torch.__version__}"
+    )
+    if options.breakdown:
+        print_breakdown(*make_networks(options), options)
     else:
         compare(options)
 
 
 def compare(options: argparse.Namespace) -> None:
-    print(
-        f"MiT-{options.size}, {options.dimension}, batch {options.batch_size}, "
-        f"{options.prototypes} prototypes, float32, {options.device}, torch {torch.__version__}"
-    )
     print(f"{'variant':<9}{'s/step':>8}{'min':>8}{'samples/s':>11}{'peak GB':>9}{'loss':>13}")
     first = None
     for variant in options.variants:
@@ -77,14 +89,19 @@ def compare(options: argparse.Namespace) -> None:
         )
 
 
-def measure(variant: str, options: argparse.Namespace) -> dict[str, float]:
+def make_networks(options: argparse.Namespace) -> tuple[MiTForPreTraining, MiTForPreTraining]:
+    """Make student and teacher, with as many threads as asked for."""
     if options.threads:
         torch.set_num_threads(options.threads)
     torch.manual_seed(0)
-    device = torch.device(options.device)
     config = getattr(MiTConfig, options.size)(num_prototypes=options.prototypes)
-    student = MiTForPreTraining(config).train().to(device)
-    teacher = make_teacher(student)
+    student = MiTForPreTraining(config).train().to(options.device)
+    return student, make_teacher(student)
+
+
+def measure(variant: str, options: argparse.Namespace) -> dict[str, float]:
+    student, teacher = make_networks(options)
+    device, config = student.device, student.config
     if variant == "plain":
         step = PlainStep(student, teacher)
     else:

@@ -14,6 +14,7 @@ import torch
 from einops import rearrange
 from torch import nn
 from torch.nn import functional
+from torch.utils.checkpoint import checkpoint
 from transformers.activations import ACT2FN
 from transformers.modeling_layers import GradientCheckpointingLayer
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
@@ -171,17 +172,20 @@ class MiTSpatialReduction(nn.Module):
             padding[1::2] = [max(0, self.ratio - length) for length in reversed(grid)]
             feature_map = functional.pad(feature_map, [0, 0, *padding])
         for axis, length in enumerate(feature_map.shape[1:-1], start=1):
-            feature_map = feature_map.narrow(axis, 0, length - length % self.ratio)
+            if length % self.ratio:
+                feature_map = feature_map.narrow(axis, 0, length - length % self.ratio)
         # A convolution whose windows do not overlap is one matrix product over them, which spares
         # convolution libraries' reordering of weights that outweigh the tokens.
-        if len(grid) == 2:
-            reduction, pattern = self.reduction_2d, "b (h q) (w r) c -> b (h w) (c q r)"
-        else:
-            reduction = self.reduction_3d
-            pattern = "b (d p) (h q) (w r) c -> b (d h w) (c p q r)"
-        lengths = dict.fromkeys("pqr"[-len(grid) :], self.ratio)
-        windows = rearrange(feature_map, pattern, **lengths)
-        return functional.linear(windows, reduction.weight.flatten(1), reduction.bias)
+        reduction = self.reduction_2d if len(grid) == 2 else self.reduction_3d
+        # Tokens or weights must change the order of their axes: whichever are fewer.
+        channels_last = feature_map.numel() > reduction.weight.numel()
+        window = "p q r"[-2 * len(grid) + 1 :]
+        inner = f"({window} c)" if channels_last else f"(c {window})"
+        outer = "(h q) (w r) c -> b (h w)" if len(grid) == 2 else "(d p) (h q) (w r) c -> b (d h w)"
+        lengths = dict.fromkeys(window.split(), self.ratio)
+        windows = rearrange(feature_map, f"b {outer} {inner}", **lengths)
+        weight = rearrange(reduction.weight, f"k c {window} -> k {inner}")
+        return functional.linear(windows, weight, reduction.bias)
 
 
 class MiTUpsampling(nn.Module):
@@ -271,8 +275,9 @@ class MiTAttention(nn.Module):
         queries = hidden_states[:, :1] if class_token_only else hidden_states
         sources = hidden_states
         if self.reduction is not None:
-            reduced = self.reduction(hidden_states[:, 1:], grid)
-            sources = self.reduction_norm(torch.cat((hidden_states[:, :1], reduced), dim=1))
+            class_token, patch_tokens = split_tokens(hidden_states)
+            reduced = self.reduction(patch_tokens, grid)
+            sources = self.reduction_norm(torch.cat((class_token, reduced), dim=1))
 
         # (batch, tokens, channels) -> (batch, heads, tokens, head_dim)
         query = self.query(queries).unflatten(-1, (self.num_heads, self.head_dim)).transpose(1, 2)
@@ -311,10 +316,28 @@ class MiTMLP(nn.Module):
         self.activation = ACT2FN[config.hidden_act]
         self.dropout = nn.Dropout(config.hidden_dropout_prob)
 
-    def forward(self, hidden_states: torch.Tensor) -> torch.Tensor:
-        """Transform `(batch, tokens, channels)` token by token."""
-        hidden_states = self.dropout(self.activation(self.up_projection(hidden_states)))
-        return self.dropout(self.down_projection(hidden_states))
+    def forward(self, hidden_states: torch.Tensor, norm: nn.Module) -> torch.Tensor:
+        """Normalise and transform `(batch, tokens, channels)` token by token.
+
+        Of what lies between, training keeps the widened tokens alone: norm and activation, cheap as
+        they are, run once more in the backward pass, and the products do not.
+        """
+        widened = self._remade(lambda tokens: self.up_projection(norm(tokens)), hidden_states)
+        return self._remade(self._narrow, widened)
+
+    def _narrow(self, widened: torch.Tensor) -> torch.Tensor:
+        activated = self.dropout(self.activation(widened))
+        return self.dropout(self.down_projection(activated))
+
+    def _remade(
+        self, function: Callable[[torch.Tensor], torch.Tensor], tokens: torch.Tensor
+    ) -> torch.Tensor:
+        """Call a function that ends in a product, which keeps no more than its input."""
+        if not (torch.is_grad_enabled() and tokens.requires_grad):
+            return function(tokens)
+        # The checkpoint stops where the last tensor is there that the backward pass needs.
+        random = self.dropout.p > 0
+        return checkpoint(function, tokens, use_reentrant=False, preserve_rng_state=random)
 
 
 class MiTDropPath(nn.Module):
@@ -352,8 +375,9 @@ class MiTLayer(GradientCheckpointingLayer):
         )
         if class_token_only:
             hidden_states = hidden_states[:, :1]
-        hidden_states = hidden_states + self.drop_path(attended)
-        hidden_states = hidden_states + self.drop_path(self.mlp(self.mlp_norm(hidden_states)))
+        # Added in place to the branch, which nothing else needs.
+        hidden_states = self.drop_path(attended).add_(hidden_states)
+        hidden_states = self.drop_path(self.mlp(hidden_states, self.mlp_norm)).add_(hidden_states)
         return hidden_states, weights
 
 
@@ -395,6 +419,14 @@ class MiTStage(nn.Module):
             hidden_states, weights = layer(hidden_states, grid, class_token_only and is_last)
             attentions.append(weights)
         return hidden_states, attentions
+
+
+def split_tokens(hidden_states: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Split `(batch, 1 + patches, channels)` into class token and patch tokens.
+
+    The two gradients are joined in one piece, where those of two slices would be padded and added.
+    """
+    return hidden_states.split((1, hidden_states.shape[1] - 1), dim=1)
 
 
 def to_feature_map(hidden_states: torch.Tensor, grid: tuple[int, ...]) -> torch.Tensor:

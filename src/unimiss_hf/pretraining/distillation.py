@@ -6,15 +6,16 @@ one large graph, from a fraction of the memory.
 """
 
 import copy
-from collections.abc import Callable
+from collections import defaultdict
+from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from dataclasses import dataclass
 
 import torch
 from einops import rearrange, reduce
-from torch.nn import functional
 
 from ..modeling_mit import MiTForPreTraining
+from ..training.sharding import own_part
 from .objective import (
     IMAGE,
     SLICES,
@@ -24,6 +25,7 @@ from .objective import (
     Views,
     term_name,
 )
+from .prototypes import PrototypeComparison
 
 
 @dataclass(frozen=True)
@@ -46,6 +48,23 @@ class StepReport:
         return torch.stack(list(self.losses.values())).sum()
 
 
+@dataclass(frozen=True)
+class _Part:
+    """What goes through a network at once.
+
+    Args:
+        output: Which output of the network it makes.
+        views: The numbers of the views whose samples `start …` are in it, one after the other.
+        start: Index of the first sample.
+        images: `(views * samples, 1 or 3, [depth,] height, width)`.
+    """
+
+    output: str
+    views: tuple[int, ...]
+    start: int
+    images: torch.Tensor
+
+
 def dimension_of(view: torch.Tensor) -> str:
     """Read `"2d"` or `"3d"` off a view's number of axes."""
     return "2d" if view.ndim == 4 else "3d"
@@ -59,7 +78,8 @@ def make_teacher(student: MiTForPreTraining) -> MiTForPreTraining:
 @torch.no_grad()
 def update_teacher(teacher: MiTForPreTraining, student: MiTForPreTraining, momentum: float) -> None:
     """Move the teacher towards the student: `momentum * teacher + (1 - momentum) * student`."""
-    torch._foreach_lerp_(list(teacher.parameters()), list(student.parameters()), 1 - momentum)
+    own, others = ([own_part(p) for p in model.parameters()] for model in (teacher, student))
+    torch._foreach_lerp_(own, others, 1 - momentum)
 
 
 class SelfDistillation:
@@ -72,8 +92,9 @@ class SelfDistillation:
         forward: What to call in the student's place, when it is wrapped for several processes.
         backward: What to call with a loss, when gradients are scaled; `Tensor.backward` otherwise.
         autocast: Makes the context in which the prototypes are compared.
-        samples_per_backward: How many samples of one view go forward and backward at once; `None`
-            takes the whole batch. Fewer need less memory and more time, and give the same numbers.
+        samples_per_backward: How many samples of one view go forward and backward at once, and
+            through the teacher; `None` takes the whole batch. Fewer need less memory and more time,
+            and give the same numbers.
         slice_stride: Every how many slices of a volume one is seen in 2D, 1 for all. The first is
             drawn for each view of each batch with torch's random numbers. (UniMiSS sees all;
             UniMiSS+ every second one.)
@@ -129,39 +150,49 @@ class SelfDistillation:
                 f"{tuple(views[1].shape)}; they must be the same."
             )
         dimension = dimension_of(views[0])
-        outputs = (IMAGE,) if dimension == "2d" else (VOLUME, SLICES)
-
-        readings = {output: tuple(views) for output in outputs if output != SLICES}
-        if SLICES in outputs:
-            readings[SLICES] = tuple(self._chosen_slices(view) for view in views)
+        if dimension == "2d":
+            readings = {IMAGE: views}
+        else:
+            slices = (self._chosen_slices(views[0]), self._chosen_slices(views[1]))
+            readings = {VOLUME: views, SLICES: slices}
 
         targets, mean_bottlenecks = self._run_teacher(dimension, readings)
         losses = dict.fromkeys(targets.probabilities, 0.0)
 
-        # The norm of the prototypes is taken once a batch, and its backward pass once.
-        prototypes = self.student.projection_head.prototypes.normalized_weight()
-        leaf = prototypes.detach().requires_grad_(not prototypes_frozen)
-        batch_size = views[0].shape[0]
-        chunk_size = self.samples_per_backward or batch_size
-        for index in range(len(views)):
-            for output in outputs:
-                for start in range(0, batch_size, chunk_size):
-                    chunk = readings[output][index][start : start + chunk_size]
-                    with self.autocast():
-                        bottleneck = _bottleneck(self.forward, chunk, output)
-                        logits = functional.linear(bottleneck, leaf)
-                    parts = self.objective.losses(targets, output, index, logits, start)
-                    self.backward(weight * torch.stack(list(parts.values())).sum())
-                    for term, part in parts.items():
-                        losses[term] = losses[term] + part.detach()
-        if not prototypes_frozen:
-            prototypes.backward(leaf.grad)
+        prototypes = PrototypeComparison(
+            self.student.projection_head.prototypes, with_gradient=not prototypes_frozen
+        )
+        for part in self._parts(readings):
+            with self.autocast():
+                bottleneck = _bottleneck(self.forward, part.images, part.output)
+                logits = prototypes.logits(bottleneck)
+            shares: list[torch.Tensor] = []
+            for view, rows in zip(part.views, logits.chunk(len(part.views)), strict=True):
+                of_view = self.objective.losses(targets, part.output, view, rows, part.start)
+                shares += of_view.values()
+                for term, share in of_view.items():
+                    losses[term] = losses[term] + share.detach()
+            self.backward(weight * torch.stack(shares).sum())
+        prototypes.add_gradient()
 
         return StepReport(
             losses={term_name(term): loss for term, loss in losses.items()},
             entropies={term_name(term): value for term, value in targets.entropies.items()},
             mean_bottlenecks=mean_bottlenecks,
         )
+
+    def _parts(self, readings: dict[str, Views]) -> Iterator[_Part]:
+        """Split a batch into what goes through a network at once.
+
+        Two views as volumes are about as large as one as its slices, so they go together.
+        """
+        for output, views in readings.items():
+            together = ((0, 1),) if output == VOLUME else ((0,), (1,))
+            size = self.samples_per_backward or len(views[0])
+            for indices in together:
+                for start in range(0, len(views[0]), size):
+                    images = [views[index][start : start + size] for index in indices]
+                    yield _Part(output, indices, start, torch.cat(images))
 
     def _chosen_slices(self, view: torch.Tensor) -> torch.Tensor:
         """Take every `slice_stride`-th slice of `(batch, 1, depth, height, width)`."""
@@ -180,15 +211,24 @@ class SelfDistillation:
     def _run_teacher(
         self, dimension: str, readings: dict[str, Views]
     ) -> tuple[Targets, dict[str, torch.Tensor]]:
-        prototypes = self.teacher.projection_head.prototypes.normalized_weight()
-        teacher_logits, mean_bottlenecks = {}, {}
-        for output, views in readings.items():
-            with self.autocast():
-                bottlenecks = [_bottleneck(self.teacher, view, output) for view in views]
-                teacher_logits[output] = tuple(
-                    functional.linear(bottleneck, prototypes) for bottleneck in bottlenecks
-                )
-            mean_bottlenecks[output] = torch.cat(bottlenecks).mean(0)
+        prototypes = PrototypeComparison(
+            self.teacher.projection_head.prototypes, with_gradient=False
+        )
+        pieces = defaultdict(list)
+        with self.autocast():
+            for part in self._parts(readings):
+                bottleneck = _bottleneck(self.teacher, part.images, part.output)
+                for view, rows in zip(part.views, bottleneck.chunk(len(part.views)), strict=True):
+                    pieces[part.output, view].append(rows)
+            bottlenecks = {key: torch.cat(rows) for key, rows in pieces.items()}
+            # All at once, as the prototypes are larger than anything that is compared with them.
+            rows = prototypes.logits(torch.cat(list(bottlenecks.values())))
+        logits = dict(zip(bottlenecks, rows.chunk(len(bottlenecks)), strict=True))
+        teacher_logits = {output: (logits[output, 0], logits[output, 1]) for output in readings}
+        mean_bottlenecks = {
+            output: torch.cat((bottlenecks[output, 0], bottlenecks[output, 1])).mean(0)
+            for output in readings
+        }
         return self.objective.targets(dimension, teacher_logits), mean_bottlenecks
 
 

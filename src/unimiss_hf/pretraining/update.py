@@ -1,5 +1,6 @@
 """What follows the gradients of a step: clip, optimise the student, move the teacher."""
 
+import math
 from collections.abc import Callable
 
 import torch
@@ -72,15 +73,42 @@ class StudentUpdate:
             NonFiniteGradientError: If a gradient is not finite, unless the optimiser passes over
                 such steps. Nothing has been moved then, and the gradients are cleared.
         """
+        norms = self.clip()
+        self.require_finite(norms.norm().item())
+        self.step(learning_rate, weight_decay, teacher_momentum, prototypes_frozen)
+        return norms
+
+    def clip(self) -> torch.Tensor:
+        """Finish and clip the gradients: what comes first, and waits for no device.
+
+        Returns:
+            The norm of each gradient before clipping.
+        """
         self.before_clipping()
-        norms = clip_each_(self.student.parameters(), self.gradient_clip)
-        if not self.passes_over_non_finite and not norms.isfinite().all():
+        return clip_each_(self.student.parameters(), self.gradient_clip)
+
+    def require_finite(self, norm: float) -> None:
+        """Look at the norm of all gradients before a step is taken with them.
+
+        Raises:
+            NonFiniteGradientError: If it is not finite, unless the optimiser passes over such
+                steps. The gradients are cleared.
+        """
+        if not self.passes_over_non_finite and not math.isfinite(norm):
             self.optimizer.zero_grad(set_to_none=True)
             raise NonFiniteGradientError("A gradient is not finite.")
+
+    def step(
+        self,
+        learning_rate: float,
+        weight_decay: float,
+        teacher_momentum: float,
+        prototypes_frozen: bool = False,
+    ) -> None:
+        """Update student and teacher with the clipped gradients, and clear these."""
         if prototypes_frozen:
             self.student.projection_head.prototypes.weight.grad = None
         set_hyperparameters(self.optimizer, learning_rate, weight_decay)
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
         update_teacher(self.teacher, self.student, teacher_momentum)
-        return norms

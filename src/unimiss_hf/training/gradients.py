@@ -4,7 +4,8 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
 
 import torch
-from torch import Tensor
+from torch import Tensor, distributed
+from torch.distributed.tensor import DTensor
 
 _EPSILON = 1e-6
 
@@ -18,7 +19,8 @@ def clip_each_(parameters: Iterable[Tensor], max_norm: float | None) -> Tensor:
     not finite is left as it is, for the caller to see.
 
     Args:
-        parameters: Any shapes, devices and floating-point types.
+        parameters: Any shapes, devices and floating-point types. Those that are split over
+            processes are clipped by the norm of the whole, and all processes must call together.
         max_norm: Largest L2 norm of a gradient; `None` or 0 measures only.
 
     Returns:
@@ -35,18 +37,32 @@ def clip_each_(parameters: Iterable[Tensor], max_norm: float | None) -> Tensor:
         return torch.zeros(0)
     norms: list[Tensor] = [torch.empty(0)] * len(gradients)
     for indices in _by_device_and_dtype(gradients):
+        like = gradients[indices[0]]
         group = [gradients[index] for index in indices]
+        if isinstance(like, DTensor):
+            group = [gradient.to_local() for gradient in group]
         # The squares of half-precision gradients overflow.
         dtype = torch.float32 if group[0].dtype.itemsize < 4 else None
-        group_norms = torch._foreach_norm(group, 2, dtype=dtype)
+        group_norms = torch.stack(torch._foreach_norm(group, 2, dtype=dtype))
+        if isinstance(like, DTensor):
+            group_norms = _norms_of_wholes(group_norms, like)
         if max_norm:
-            stacked = torch.stack(group_norms)
-            factors = (max_norm / (stacked + _EPSILON)).clamp(max=1)
-            factors = torch.where(stacked.isfinite(), factors, 1)
+            factors = (max_norm / (group_norms + _EPSILON)).clamp(max=1)
+            factors = torch.where(group_norms.isfinite(), factors, 1)
             torch._foreach_mul_(group, list(factors.unbind()))
-        for index, norm in zip(indices, group_norms, strict=True):
+        for index, norm in zip(indices, group_norms.unbind(), strict=True):
             norms[index] = norm
     return torch.stack([norm.to(norms[0]) for norm in norms])
+
+
+def _norms_of_wholes(norms_of_parts: Tensor, like: DTensor) -> Tensor:
+    """Join the norms of this process's parts of tensors to those of the wholes, in one exchange."""
+    # Squares of float32 norms can overflow.
+    squares = norms_of_parts.double().square()
+    for axis, placement in enumerate(like.placements):
+        if placement.is_shard():
+            distributed.all_reduce(squares, group=like.device_mesh.get_group(axis))
+    return squares.sqrt().to(norms_of_parts.dtype)
 
 
 @torch.no_grad()
