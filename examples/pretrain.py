@@ -37,6 +37,8 @@ def main() -> int:
         return 0
     print(f"Finished {result.total_steps} steps.")
     print(f"Model: {result.model}  (AutoModel.from_pretrained opens it)")
+    if result.best is not None:
+        print(f"Best checkpoint, by {settings.best_metric}: {result.best}")
     if settings.figures:
         for figure in draw_figures(settings):
             print(f"Figure: {figure}")

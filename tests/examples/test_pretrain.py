@@ -1,6 +1,8 @@
 """The example as a user calls it, rightly and wrongly."""
 
+import json
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -10,6 +12,8 @@ from pathlib import Path
 import pytest
 
 from command_line import options_of
+from unimiss_hf.pretraining import Pretrainer
+from unimiss_hf.training.checkpoints import CheckpointStore
 
 ROOT = Path(__file__).parents[2]
 LAUNCH = [sys.executable, "-m", "accelerate.commands.launch", "--num_processes", "1"]
@@ -93,3 +97,87 @@ def test_the_script_itself_exits_with_0_when_it_is_asked_to_stop(settings):
         printed, _ = process.communicate(timeout=60)
     assert process.returncode == 0
     assert "Run the same command again to continue." in printed
+
+
+def newest_step(run) -> int:
+    """The step of the newest checkpoint, all of whose files are as they were written."""
+    newest = CheckpointStore(Path(run.output) / "checkpoints").latest()
+    return int(newest.name.removeprefix("step-"))
+
+
+def test_a_disk_without_room_ends_the_run_in_a_sentence_and_the_last_checkpoint_is_good(settings):
+    run = settings(max_steps=500, checkpoint_every=2)
+    checkpoints = Path(run.output) / "checkpoints"
+    command = [sys.executable, str(ROOT / "examples" / "pretrain.py"), *options_of(run)]
+    environment = {**os.environ, "ACCELERATE_USE_CPU": "true"}
+    with subprocess.Popen(
+        command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+    ) as process:
+        for _ in range(2400):
+            if list(checkpoints.glob("step-*")):
+                break
+            time.sleep(0.05)
+        # From here on, no file may become as large as the weights are: as on a full disk, writing
+        # fails in the middle.
+        resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (100_000, 100_000))
+        _, errors = process.communicate(timeout=120)
+    assert process.returncode == 1
+    last = next(line for line in errors.splitlines() if line.startswith("error: "))
+    assert "Cannot write the checkpoint step-000000" in last
+    assert "File too large" in last
+    assert "Checkpoints written before remain" in last
+    assert "Traceback" not in errors
+    step = newest_step(run)
+    assert sorted(path.name for path in checkpoints.iterdir())[-1] == f"step-{step:08d}"
+    assert Pretrainer(run).state.step == step
+
+
+# Starts the example as often as there are arguments, under a root user who obeys permissions.
+AS_ANYBODY = """
+import ctypes, json, os, runpy, sys
+if os.geteuid() == 0 and "again" not in sys.argv:
+    PR_CAPBSET_DROP, CAP_DAC_OVERRIDE = 24, 1
+    if ctypes.CDLL(None, use_errno=True).prctl(PR_CAPBSET_DROP, CAP_DAC_OVERRIDE, 0, 0, 0) != 0:
+        raise OSError(ctypes.get_errno(), "the capability cannot be dropped")
+    os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:], "again"])
+for arguments in json.loads(sys.argv[1]):
+    sys.argv = ["examples/pretrain.py", *arguments]
+    try:
+        runpy.run_path(sys.argv[0], run_name="__main__")
+    except SystemExit as end:
+        print("exit", end.code, file=sys.stderr, flush=True)
+"""
+
+
+def test_folders_that_cannot_be_written_end_the_run_in_a_sentence(settings, tmp_path):
+    begun = settings(max_steps=20, checkpoint_every=2)
+    checkpoints = CheckpointStore(Path(begun.output) / "checkpoints")
+    locked, inside_locked = tmp_path / "locked", tmp_path / "locked" / "run"
+    locked.mkdir()
+    pretrainer = Pretrainer(begun)
+    pretrainer.folder.save(pretrainer.state)
+    pretrainer.folder.release()
+    runs = [begun, settings(output=str(locked)), settings(output=str(inside_locked))]
+    for folder in (checkpoints.folder, locked):
+        folder.chmod(0o555)
+    result = subprocess.run(
+        [sys.executable, "-c", AS_ANYBODY, json.dumps([options_of(run) for run in runs])],
+        capture_output=True,
+        text=True,
+        timeout=240,
+        cwd=ROOT,
+        env={**os.environ, "ACCELERATE_USE_CPU": "true"},
+    )
+    for folder in (checkpoints.folder, locked):
+        folder.chmod(0o755)
+    errors = [line for line in result.stderr.splitlines() if line.startswith("error: ")]
+    assert "Traceback" not in result.stderr
+    assert result.stderr.count("exit 1") == 3
+    for error, told in zip(
+        errors,
+        ["Cannot write the checkpoint step-00000002", f"Cannot write {locked}", str(inside_locked)],
+        strict=True,
+    ):
+        assert told in error
+        assert "Permission denied" in error
+    assert newest_step(begun) == 0

@@ -13,6 +13,7 @@ import yaml
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
 from safetensors.torch import load_file
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from transformers import AutoImageProcessor, AutoModel
 
 from unimiss_hf import MiTImageProcessor, MiTModel
@@ -96,7 +97,7 @@ def test_training_moves_student_and_teacher_apart_from_the_start(settings, tmp_p
     assert weights["objective"]["centre"].abs().max() > 0
 
 
-@pytest.mark.parametrize("stop_after", [2, 3, 4, 6])
+@pytest.mark.parametrize("stop_after", [3, 6])
 def test_a_stopped_run_continues_bit_for_bit(settings, tmp_path, stop_after):
     whole = Pretrainer(settings(output=str(tmp_path / "whole"))).run()
 
@@ -209,7 +210,7 @@ def test_lines_of_a_run_that_died_before_its_first_checkpoint_are_dropped(settin
 
 
 def test_two_runs_do_not_write_into_one_folder(settings, monkeypatch):
-    monkeypatch.setattr("unimiss_hf.pretraining.loop._LOCK_SECONDS", 0.1)
+    monkeypatch.setattr("unimiss_hf.pretraining.run_folder._LOCK_SECONDS", 0.1)
     first = Pretrainer(settings(max_steps=2))
     with pytest.raises(OSError, match="Another run is writing into"):
         Pretrainer(settings(max_steps=2))
@@ -291,6 +292,12 @@ def test_bfloat16_trains(settings):
     assert all(math.isfinite(line["loss"]) for line in log_of(result.output))
 
 
-def test_a_tracker_gets_the_numbers(settings):
-    result = Pretrainer(settings(max_steps=3, report_to=["tensorboard"])).run()
-    assert list(result.output.rglob("events.out.tfevents.*"))
+def test_a_tracker_gets_the_numbers_once_also_of_steps_that_are_taken_again(settings):
+    run = settings(max_steps=3, checkpoint_every=2, report_to=["tensorboard"])
+    result = Pretrainer(run).run()
+    shutil.rmtree(result.output / "checkpoints" / "step-00000003")
+    Pretrainer(run).run()
+    shown = EventAccumulator(str(result.output / "unimiss")).Reload().Scalars("loss")
+    assert [(event.step, event.value) for event in shown] == [
+        (line["step"], pytest.approx(line["loss"])) for line in log_of(result.output)
+    ]

@@ -1,5 +1,4 @@
 import os
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -53,20 +52,14 @@ def test_half_a_batch_each_is_the_whole_batch(tmp_path):
             )
 
 
-def test_a_run_of_two_processes_trains_stops_and_continues(settings, tmp_path):
-    run = settings(max_steps=6, checkpoint_every=3, batch_size_3d=1)
-    options = options_of(run)
+def test_a_launcher_starts_a_run_of_two_processes(settings):
+    run = settings(max_steps=3, checkpoint_every=3, batch_size_3d=1)
     example = TESTS.parent / "examples" / "pretrain.py"
-    assert "Finished 6 steps." in torchrun(example, *options)
-    output = Path(run.output)
-    lines = RunLog(output / "log.jsonl").read()
-    assert [line["step"] for line in lines] == list(range(6))
+    assert "Finished 3 steps." in torchrun(example, *options_of(run))
+    lines = RunLog(Path(run.output) / "log.jsonl").read()
     # two processes of 4 images, then of 1 volume: half as many steps an epoch
-    assert [(line["dimension"], line["samples"]) for line in lines] == [("2d", 8)] * 2 + [
-        ("3d", 2)
-    ] * 4
-
-    shutil.rmtree(output / "checkpoints" / "step-00000006")
-    torchrun(example, *options)
-    again = RunLog(output / "log.jsonl").read()
-    assert [line["loss"] for line in again] == [line["loss"] for line in lines]
+    assert [(line["step"], line["dimension"], line["samples"]) for line in lines] == [
+        (0, "2d", 8),
+        (1, "2d", 8),
+        (2, "3d", 2),
+    ]

@@ -9,6 +9,7 @@ from safetensors.torch import save_file
 
 from unimiss_hf.training import checkpoints
 from unimiss_hf.training.checkpoints import CheckpointStore
+from unimiss_hf.training.ranking import Ranking
 
 
 def content(text: str):
@@ -305,3 +306,83 @@ def test_a_limit_below_one(tmp_path, limit):
 def test_a_negative_step(store):
     with pytest.raises(ValueError, match="-1"):
         store.save(-1, content("x"))
+
+
+# -------------------------------------------------------------------------------- the best
+
+
+def saved(folder, values: dict[int, float | None], mode="min", limit=2) -> CheckpointStore:
+    """A store in which checkpoints were saved with these values of a loss."""
+    store = CheckpointStore(folder, limit, Ranking("loss", mode))
+    for step, value in values.items():
+        store.save(step, content(f"weights {step}"), value)
+    return store
+
+
+@pytest.mark.parametrize(("mode", "best"), [("min", (20, 1.0)), ("max", (10, 3.0))])
+def test_the_best_is_kept_beyond_the_limit(tmp_path, mode, best):
+    store = saved(tmp_path, {10: 3.0, 20: 1.0, 30: 2.0, 40: None, 50: 1.0}, mode)
+    assert store.best() == best
+    assert names(tmp_path) == ["best", f"step-000000{best[0]}", "step-00000040", "step-00000050"]
+    assert read(tmp_path / "best") == (f"weights {best[0]}", 2 * f"weights {best[0]}")
+
+
+def test_a_better_one_takes_the_place_of_the_best(tmp_path):
+    saved(tmp_path, {10: 1.0, 20: 2.0, 30: 3.0})
+    assert names(tmp_path) == ["best", "step-00000010", "step-00000020", "step-00000030"]
+    # a store of its own, as after a restart
+    saved(tmp_path, {40: 0.5})
+    assert names(tmp_path) == ["best", "step-00000030", "step-00000040"]
+    assert (tmp_path / "best").readlink() == Path("step-00000040")
+
+
+def test_values_of_another_metric_do_not_count(tmp_path):
+    saved(tmp_path, {10: 1.0, 20: 2.0})
+    store = CheckpointStore(tmp_path, 2, Ranking("entropy", "max"))
+    assert store.best() is None
+    store.save(30, content("x"), 7.0)
+    assert store.best() == (30, 7.0)
+    assert names(tmp_path) == ["best", "step-00000020", "step-00000030"]
+
+
+def test_without_a_ranking_nothing_is_the_best(tmp_path):
+    saved(tmp_path, {10: 1.0, 20: 2.0})
+    store = CheckpointStore(tmp_path, 2)
+    store.save(30, content("x"))
+    assert store.best() is None
+    assert names(tmp_path) == ["step-00000020", "step-00000030"]
+
+
+def test_what_a_run_left_behind_is_not_its_best(tmp_path):
+    saved(tmp_path, {300: 0.1}, limit=3)
+    saved(tmp_path, {100: 2.0, 110: 3.0, 120: 3.0})
+    assert names(tmp_path) == ["best", "step-00000100", "step-00000110", "step-00000120"]
+    assert (tmp_path / "best").readlink() == Path("step-00000100")
+
+
+def test_a_kill_before_the_best_is_linked_does_not_lose_it(tmp_path, start):
+    program = """
+import signal, sys
+class Least:
+    metric = "loss"
+    key = staticmethod(lambda value: value)
+def write(folder):
+    (folder / "model.safetensors").write_text("new")
+sys.addaudithook(lambda name, _: name == "os.symlink" and os.kill(os.getpid(), signal.SIGKILL))
+CheckpointStore(Path(sys.argv[1]), 2, Least).save(30, write, 0.5)
+"""
+    saved(tmp_path, {10: 1.0, 20: 2.0})
+    assert start(checkpoints, program, tmp_path).wait() == -signal.SIGKILL
+    store = CheckpointStore(tmp_path, 1, Ranking("loss"))
+    assert store.best() == (30, 0.5)
+    store.save(40, content("forty"), 3.0)
+    assert names(tmp_path) == ["best", "step-00000030", "step-00000040"]
+    assert (tmp_path / "best").readlink() == Path("step-00000030")
+
+
+def test_a_link_that_cannot_be_set_is_told_and_no_more(tmp_path, caplog):
+    (tmp_path / "best" / "of" / "all").mkdir(parents=True)
+    assert saved(tmp_path, {10: 1.0}).best() == (10, 1.0)
+    assert "link" in caplog.text
+    assert "best" in caplog.text
+    assert (tmp_path / "best" / "of" / "all").is_dir()

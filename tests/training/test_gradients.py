@@ -90,10 +90,13 @@ def test_a_negative_norm():
 
 
 # Two processes with half a batch each; the 3D layer takes no part. Small buckets: one gradient
-# is larger than a bucket, others share one. Then one process lacks a gradient.
+# is larger than a bucket, others share one. Then gradients that are split over both processes are
+# clipped, one of which has a single row. Then one process lacks a gradient.
 AVERAGING = """
 import sys
 import torch.distributed as distributed
+from torch.distributed.device_mesh import init_device_mesh
+from torch.distributed.tensor import Shard, distribute_tensor
 
 rank, rendezvous = int(sys.argv[1]), sys.argv[2]
 distributed.init_process_group("gloo", f"file://{rendezvous}", rank=rank, world_size=2)
@@ -124,6 +127,13 @@ for parameter, gradient in zip(model.parameters(), expected, strict=True):
     if gradient is not None:
         torch.testing.assert_close(parameter.grad, gradient)
 print("equal")
+mesh = init_device_mesh("cpu", (2,))
+split = [torch.nn.Parameter(distribute_tensor(torch.zeros(n, 2), mesh, [Shard(0)])) for n in (3, 1)]
+for parameter, value in zip(split, (2.0, 0.1), strict=True):
+    whole = torch.full(parameter.shape, value)
+    parameter.grad = distribute_tensor(whole, mesh, [Shard(0)])
+print([round(norm, 4) for norm in clip_each_(split, 1.0).tolist()])
+print([round(parameter.grad.full_tensor()[-1, -1].item(), 4) for parameter in split])
 if rank == 1:
     model["first"].bias.grad = None
 try:
@@ -134,14 +144,16 @@ distributed.destroy_process_group()
 """
 
 
-def test_two_processes_average_to_the_gradient_of_the_whole_batch(start, monkeypatch, tmp_path):
+def test_two_processes_average_and_clip_as_one_does(start, monkeypatch, tmp_path):
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     processes = [start(gradients, AVERAGING, rank, tmp_path / "rendezvous") for rank in range(2)]
     results = [process.communicate(timeout=120) for process in processes]
     assert [process.returncode for process in processes] == [0, 0], results
     for (output, _), here in zip(results, ["has one", "has none"], strict=True):
-        equal, mismatch = output.splitlines()
+        equal, norms, clipped, mismatch = output.splitlines()
         assert equal == "equal"
+        # the square roots of 6 * 2² and of 2 * 0.1²; a gradient of norm 1, and one left as it was
+        assert (norms, clipped) == ("[4.899, 0.1414]", "[0.4082, 0.1]")
         # Both are told, so that neither waits for the other.
         assert mismatch.startswith("1 of 6 parameters have a gradient in some processes only")
         assert f"number 3 of shape (5,) ({here} here)" in mismatch

@@ -2,13 +2,17 @@
 
 import time
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
 
+from ..data.loader import make_loader
 from ..data.sources import Source, open_source
-from ..data.stream import SampleStream, StreamSettings, make_loader
+from ..data.stream import SampleStream
+from ..data.stream_settings import StreamSettings
 from .settings import PretrainingSettings
+from .view_parameters import needed_region
 from .views import make_image_views, make_volume_views
 
 # 1 GiB in bytes
@@ -78,11 +82,13 @@ class Feed:
     ):
         self.device = device
         if dimension == "2d":
-            self._make_views, self._view_settings = make_image_views, settings.image_views()
+            self._make_views = partial(make_image_views, settings=settings.image_views())
             window, own = settings.image_window, {"grey_window": settings.grey_levels()}
+            region = None
         else:
-            self._make_views, self._view_settings = make_volume_views, settings.volume_views()
-            window = settings.volume_window
+            view_settings = settings.volume_views()
+            self._make_views = partial(make_volume_views, settings=view_settings)
+            window, region = settings.volume_window, partial(needed_region, settings=view_settings)
             own = {
                 "crops_per_volume": settings.crops_per_volume,
                 "minimum": settings.volume_size,
@@ -97,7 +103,10 @@ class Feed:
             cache_bytes=int(settings.cache_gib * _GIB),
             **own,
         )
-        stream = SampleStream(source, stream_settings, rank=rank, world_size=world_size)
+        stream = SampleStream(
+            source, stream_settings, rank=rank, world_size=world_size, region=region
+        )
+        self._dimension = dimension
         self._loader = make_loader(
             stream, settings.of("batch_size", dimension), settings.num_workers
         )
@@ -116,7 +125,8 @@ class Feed:
         samples = next(self._batches)
         read = time.perf_counter()
         images = samples["image"].to(self.device, non_blocking=True)
-        views = self._make_views(images, samples["extent"], samples["seed"], self._view_settings)
+        places = {"starts": samples["start"]} if self._dimension == "3d" else {}
+        views = self._make_views(images, samples["extent"], samples["seed"], **places)
         made = time.perf_counter()
         for reader, count in zip(
             samples["reader"].tolist(), samples["bad_records"].tolist(), strict=True

@@ -1,38 +1,30 @@
 """The pretraining loop: phases, steps, log, checkpoints."""
 
-import logging
 import math
-import shutil
 import time
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-import yaml
 from accelerate import Accelerator
-from accelerate.utils import DistributedType, broadcast_object_list, gather_object, set_seed
-from filelock import FileLock, Timeout
+from accelerate.utils import gather_object, set_seed
 
 from ..data.stream import TooManyBadRecordsError
 from ..modeling_mit import MiTForPreTraining
-from ..training.checkpoints import CheckpointStore
-from ..training.gradients import average_gradients_
 from ..training.progress import Progress
-from ..training.run_log import RunLog
 from ..training.signals import StopRequest, follow_parent
+from .acceleration import choose_float32_arithmetic, compile_blocks
 from .distillation import SelfDistillation, StepReport, make_teacher
 from .feed import Batch, Feed, open_dataset
+from .log_line import step_line
 from .monitoring import CollapseMonitor
 from .objective import SelfDistillationObjective
+from .parallelism import check_accelerator, mean_over_processes, spread
+from .run_folder import RunFolder, make_folder
 from .schedules import Hyperparameters
 from .settings import PretrainingSettings
-from .state import TrainingState, publish
-from .update import NonFiniteGradientError, StudentUpdate, make_optimizer
-
-logger = logging.getLogger(__name__)
-
-# How long a run that was just stopped may take to save before another begins.
-_LOCK_SECONDS = 30
+from .state import TrainingState
+from .update import NonFiniteGradientError, StudentUpdate
 
 
 class NonFiniteLossError(RuntimeError):
@@ -47,11 +39,13 @@ class RunResult:
         output: The run's folder.
         step: Optimiser steps taken in all.
         total_steps: Optimiser steps of the whole run.
+        best: The best checkpoint's folder, if `best_metric` says what that is.
     """
 
     output: Path
     step: int
     total_steps: int
+    best: Path | None = None
 
     @property
     def finished(self) -> bool:
@@ -81,12 +75,12 @@ class Pretrainer:
 
     def __init__(self, settings: PretrainingSettings, accelerator: Accelerator | None = None):
         self.settings = settings
-        self.output = Path(settings.output)
-        self.output.mkdir(parents=True, exist_ok=True)
+        self.output = make_folder(settings)
         self.accelerator = accelerator or Accelerator(
             log_with=settings.report_to or None, project_dir=str(self.output)
         )
-        _check_accelerator(self.accelerator, settings)
+        check_accelerator(self.accelerator)
+        _check_trackers(self.accelerator, settings)
         # Data first: nothing is built for a run that has none.
         if not settings.dimensions:
             raise ValueError(
@@ -97,8 +91,7 @@ class Pretrainer:
         samples = {name: source.num_samples for name, source in sources.items()}
         self.plan = settings.plan(samples, self.accelerator.num_processes)
         self.schedules = settings.schedules(self.plan, self.accelerator.num_processes)
-        self.checkpoints = CheckpointStore(self.output / "checkpoints", settings.max_checkpoints)
-        self.log = RunLog(self.output / "log.jsonl")
+        self.folder = RunFolder(settings, self.accelerator, self.plan.total_steps)
         feeds = {
             name: Feed(
                 settings,
@@ -111,13 +104,11 @@ class Pretrainer:
             for name, source in sources.items()
         }
         self.state = self._build(feeds)
-        self._saved_at: int | None = None
-        self._lock = FileLock(self.output / ".lock")
-        self._claim()
+        self.folder.claim()
         try:
-            self._resume()
+            self.folder.resume(self.state)
         except BaseException:
-            self._lock.release()
+            self.folder.release()
             raise
 
     def run(self) -> RunResult:
@@ -129,53 +120,52 @@ class Pretrainer:
             TooManyBadRecordsError: If too many records of a data set are bad. The state before that
                 step is saved.
         """
-        try:
-            return self._run()
-        finally:
-            for feed in self.state.feeds.values():
-                feed.close()
-            # What still holds the process group when the interpreter ends may abort the process.
-            self._wrapped = self._distillation = None
-            self.accelerator.free_memory()
-            self.accelerator.end_training()
-            self._lock.release()
-
-    def _run(self) -> RunResult:
-        state, accelerator = self.state, self.accelerator
-        if accelerator.is_main_process:
-            (self.output / "settings.yaml").write_text(
-                yaml.safe_dump(self.settings.to_dict(), sort_keys=False), encoding="utf-8"
-            )
-        accelerator.init_trackers("unimiss", config=_flat(self.settings))
+        accelerator = self.accelerator
         with (
             StopRequest(announce=accelerator.is_main_process) as stop,
             Progress(
                 total=self.plan.total_steps,
-                initial=state.step,
+                initial=self.state.step,
                 enabled=accelerator.is_main_process,
             ) as progress,
+            self.folder,
         ):
-            follow_parent()
-            stopped = False
-            while state.step < self.plan.total_steps and not stopped:
-                self._step(progress)
-                if state.step % self.settings.checkpoint_every == 0:
-                    self._save()
-                stopped = self._agreed(stop.requested)
-            self._save()
-            result = RunResult(self.output, state.step, self.plan.total_steps)
-            if result.finished and accelerator.is_main_process:
-                self._publish(result.model)
+            try:
+                result = self._train(stop, progress)
+            finally:
+                for feed in self.state.feeds.values():
+                    feed.close()
+                # What still holds the process group when the interpreter ends may abort the
+                # process.
+                self._spread = self._distillation = self._update = None
+                accelerator.free_memory()
+                accelerator.end_training()
+            # No other process waits for the Hub: all have left the group.
+            self.folder.finish_uploads(result.finished, lambda: stop.requested)
         return result
 
-    def _publish(self, folder: Path) -> None:
-        """Write the model beside its place first, so that a whole one is there or none."""
-        partial = folder.with_name(f".{folder.name}.partial")
-        shutil.rmtree(partial, ignore_errors=True)
-        publish(self.state.teacher, self.settings, partial)
-        if folder.exists():
-            shutil.rmtree(folder)
-        partial.rename(folder)
+    def _train(self, stop: StopRequest, progress: Progress) -> RunResult:
+        state, accelerator = self.state, self.accelerator
+        accelerator.init_trackers(
+            "unimiss",
+            config=_flat(self.settings),
+            # What an earlier run showed of steps that are taken again is shown no more.
+            init_kwargs={"tensorboard": {"purge_step": state.step}} if state.step else {},
+        )
+        self.folder.begin(progress.write)
+        follow_parent()
+        stopped = False
+        while state.step < self.plan.total_steps and not stopped:
+            stopped = self._step(progress, stop)
+            if state.step % self.settings.checkpoint_every == 0:
+                self.folder.save(state)
+        self.folder.save(state, last=True)
+        # From here on, a signal only ends the wait for the Hub, which says what is left.
+        stop.announce = False
+        result = RunResult(self.output, state.step, self.plan.total_steps, self.folder.best)
+        if result.finished and accelerator.is_main_process:
+            self.folder.write_model()
+        return result
 
     # ------------------------------------------------------------------------------- building
 
@@ -194,97 +184,65 @@ class Pretrainer:
             )
         if settings.gradient_checkpointing:
             student.activation_checkpointing_enable()
-        teacher = make_teacher(student).to(accelerator.device)
+        teacher = make_teacher(student)
         student.train()
+        choose_float32_arithmetic(settings.tf32)
+        if settings.compile_blocks:
+            compile_blocks(student)
+            compile_blocks(teacher)
         objective = SelfDistillationObjective(
             student.config.num_prototypes, settings.objective(), self._mean
         ).to(accelerator.device)
 
-        self._wrapped = accelerator.prepare(student)
-        student = accelerator.unwrap_model(self._wrapped)
-        optimizer = accelerator.prepare(make_optimizer(student))
+        self._spread = spread(accelerator, student, teacher)
+        student, teacher = self._spread.student, self._spread.teacher
         self._distillation = SelfDistillation(
             student,
             teacher,
             objective,
-            forward=self._wrapped,
-            backward=accelerator.backward,
-            autocast=accelerator.autocast,
+            forward=self._spread.forward,
+            backward=self._spread.backward,
+            autocast=self._spread.autocast,
             samples_per_backward=settings.samples_per_backward,
             slice_stride=settings.slice_stride,
         )
         self._update = StudentUpdate(
             student,
             teacher,
-            optimizer,
+            self._spread.optimizer,
             settings.gradient_clip,
-            self._finish_gradients,
+            self._spread.finish_gradients,
             passes_over_non_finite=accelerator.scaler is not None,
         )
         # From here on, what is random in training differs between processes.
         set_seed(settings.seed, device_specific=True)
         monitor = CollapseMonitor(student.config.num_prototypes)
+        optimizer = self._spread.optimizer
         return TrainingState(
             settings, accelerator, student, teacher, objective, optimizer, monitor, feeds
         )
 
-    def _claim(self) -> None:
-        """Make sure that no other run writes into the folder."""
-        if self.accelerator.is_main_process:
-            try:
-                self._lock.acquire(timeout=_LOCK_SECONDS)
-            except Timeout as error:
-                raise OSError(
-                    f"Another run is writing into {self.output}; one that was just stopped may "
-                    "still be saving. Wait for it, or give another --output."
-                ) from error
-
-    def _resume(self) -> None:
-        # One process chooses for all: they may not see the same files.
-        chosen = [self.checkpoints.latest() if self.accelerator.is_main_process else None]
-        broadcast_object_list(chosen)
-        latest = chosen[0]
-        if latest is None:
-            if self.checkpoints.steps():
-                raise ValueError(
-                    f"No checkpoint in {self.checkpoints.folder} is intact. Restore one, or give "
-                    "another --output to start a new run."
-                )
-        elif self.settings.resume == "never":
-            raise ValueError(
-                f"{self.output} already holds a run, up to {latest.name}, and resume is 'never'. "
-                "Give another --output, or --resume auto to continue it."
-            )
-        else:
-            if not latest.is_dir():
-                raise FileNotFoundError(
-                    f"Process {self.accelerator.process_index} does not see {latest}, which the "
-                    "main process does. All processes need the same output folder."
-                )
-            self.state.load(latest)
-            self._saved_at = self.state.step
-        if self.accelerator.is_main_process:
-            # Lines of steps that are taken again would be there twice.
-            self.log.truncate_after(self.state.step - 1)
-            if latest is not None and self.state.step >= self.plan.total_steps:
-                logger.info("%s is finished already.", self.output)
-            elif latest is not None:
-                logger.info("Continuing %s at step %d.", self.output, self.state.step)
-
     # ------------------------------------------------------------------------------- one step
 
-    def _step(self, progress: Progress) -> None:
+    def _step(self, progress: Progress, stop: StopRequest) -> bool:
+        """Take an optimiser step; return whether all are to stop behind it."""
         state = self.state
         start = time.perf_counter()
         position = self.plan.position(state.step)
         dimension = position.dimension
         hyperparameters = self.schedules.at(state.step)
         centre = state.objective.centre.clone()
-        batches, values = self._accumulate(dimension, hyperparameters)
+        batches, reports = self._accumulate(dimension, hyperparameters)
+        norm = self._update.clip().norm()
+        # The one time in a step that a GPU is waited for.
+        values, gradient_norm, stopped = self._read(
+            reports, norm, batches[-1].bad_records, stop.requested
+        )
         try:
             if not math.isfinite(values["loss"]):
                 raise NonFiniteLossError(f"The loss is {values['loss']}.")
-            norms = self._update(
+            self._update.require_finite(gradient_norm)
+            self._update.step(
                 hyperparameters.learning_rate,
                 hyperparameters.weight_decay,
                 hyperparameters.teacher_momentum,
@@ -301,23 +259,18 @@ class Pretrainer:
         for sentence in state.monitor.warnings(entropies, spreads):
             if self.accelerator.is_main_process:
                 progress.write(f"Warning: {sentence}")
-        line = {
-            "step": state.step,
-            "epoch": position.epoch,
-            "dimension": dimension,
-            **values,
-            "learning_rate": hyperparameters.learning_rate,
-            "weight_decay": hyperparameters.weight_decay,
-            "teacher_momentum": hyperparameters.teacher_momentum,
-            "gradient_norm": norms.norm().item(),
-            "samples": samples,
-            "seconds": round(seconds, 4),
-            "data_wait": round(sum(batch.seconds_waited for batch in batches) / seconds, 4),
-            "view_share": round(sum(batch.seconds_on_views for batch in batches) / seconds, 4),
-        }
+        line = step_line(
+            state.step,
+            position,
+            values,
+            hyperparameters,
+            gradient_norm,
+            batches,
+            samples,
+            seconds,
+        )
+        self.folder.note(line)
         if state.step % self.settings.log_every == 0:
-            if self.accelerator.is_main_process:
-                self.log.write(line)
             numbers = {k: v for k, v in line.items() if k not in ("step", "dimension")}
             self.accelerator.log(numbers, step=state.step)
         state.step += 1
@@ -328,23 +281,23 @@ class Pretrainer:
             kind=dimension,
             remaining=self.plan.remaining(state.step),
         )
+        return stop.requested if self.accelerator.num_processes == 1 else stopped
 
     def _accumulate(
         self, dimension: str, hyperparameters: Hyperparameters
-    ) -> tuple[list[Batch], dict[str, float]]:
+    ) -> tuple[list[Batch], list[StepReport]]:
         """Run the batches of one optimiser step forward and backward."""
         accumulation = self.settings.of("accumulation", dimension)
         batches, reports = [], []
         for _ in range(accumulation):
             batch = self._next_batch(dimension)
-            # Gradients are averaged over processes once, when all of them are there.
-            with self.accelerator.no_sync(self._wrapped):
+            with self._spread.accumulating():
                 report = self._distillation.accumulate(
                     batch.views, hyperparameters.prototypes_frozen, 1 / accumulation
                 )
             batches.append(batch)
             reports.append(report)
-        return batches, self._reduce(reports, batches[-1].bad_records)
+        return batches, reports
 
     def _next_batch(self, dimension: str) -> Batch:
         try:
@@ -352,7 +305,7 @@ class Pretrainer:
         except TooManyBadRecordsError:
             # Other processes may still be training, so only a run of one can save here.
             if self.accelerator.num_processes == 1:
-                self._save()
+                self.folder.save(self.state)
             raise
 
     def _explain(
@@ -361,16 +314,17 @@ class Pretrainer:
         """Save the state before a step that went wrong, and say what to do."""
         state = self.state
         names = gather_object(sorted({name for batch in batches for name in batch.names}))
+        checkpoints = self.folder.checkpoints.folder
         if state.is_finite():
-            self._save()
+            self.folder.save(self.state)
             advice = (
-                f"The state before this step is saved in {self.checkpoints.folder}; running again "
-                "goes on behind this batch"
+                f"The state before this step is saved in {checkpoints}; running again goes on "
+                "behind this batch"
             )
         else:
             advice = (
                 "The weights are not finite either, so they are not saved; running again goes on "
-                f"from the newest checkpoint in {self.checkpoints.folder}"
+                f"from the newest checkpoint in {checkpoints}"
             )
         return (
             f"{error} At step {state.step} ({self.plan.position(state.step).dimension}), with a "
@@ -379,10 +333,22 @@ class Pretrainer:
             "instead of fp16."
         )
 
-    def _reduce(self, reports: list[StepReport], bad_records: int) -> dict[str, float]:
-        """Average losses and signs over batches and processes, with one exchange."""
-        device = self.accelerator.device
-        scalars = {"bad_records": torch.tensor(float(bad_records), device=device)}
+    def _read(
+        self, reports: list[StepReport], norm: torch.Tensor, bad_records: int, asked_to_stop: bool
+    ) -> tuple[dict[str, float], float, bool]:
+        """Average losses and signs over batches and processes, with one exchange.
+
+        Args:
+            reports: What the batches told.
+            norm: The norm of all gradients, the same in all processes.
+            bad_records: Records that this process could not read so far.
+            asked_to_stop: Whether this process was.
+
+        Returns:
+            Losses and signs by name, the norm, and whether any process was asked to stop: all stop
+            at the same step.
+        """
+        scalars = {}
         for name in reports[0].losses:
             scalars[f"loss/{name}"] = torch.stack([r.losses[name] for r in reports]).mean()
             scalars[f"entropy/{name}"] = torch.stack([r.entropies[name] for r in reports]).mean()
@@ -390,63 +356,30 @@ class Pretrainer:
             output: torch.stack([report.mean_bottlenecks[output] for report in reports]).mean(0)
             for output in reports[0].mean_bottlenecks
         }
-        flat = torch.cat([torch.stack(list(scalars.values())).float(), *means.values()])
-        flat = self._mean(flat.float()).cpu()
-        values = dict(zip(scalars, flat[: len(scalars)].tolist(), strict=True))
-        values["bad_records"] = round(values["bad_records"] * self.accelerator.num_processes)
+        own = torch.tensor([float(bad_records), float(asked_to_stop)])
+        own = own.to(self.accelerator.device, non_blocking=True)
+        flat = torch.cat([own, torch.stack(list(scalars.values())).float(), *means.values()])
+        flat = torch.cat([norm.reshape(1).to(flat), self._mean(flat.float())]).cpu()
+        gradient_norm, bad_share, stop_share, *numbers = flat[: 3 + len(scalars)].tolist()
+        values = {
+            "bad_records": round(bad_share * self.accelerator.num_processes),
+            **dict(zip(scalars, numbers, strict=True)),
+        }
         loss = sum(value for name, value in values.items() if name.startswith("loss/"))
-        pieces = flat[len(scalars) :].chunk(len(means))
+        pieces = flat[3 + len(scalars) :].chunk(len(means))
         spreads = {
             f"spread/{output}": self.state.monitor.spread(output, piece)
             for output, piece in zip(means, pieces, strict=True)
         }
-        return {"loss": loss, **values, **spreads}
-
-    def _finish_gradients(self) -> None:
-        if self.accelerator.num_processes > 1:
-            average_gradients_(self.state.student.parameters(), self._mean)
-        self.accelerator.unscale_gradients(self.state.optimizer)
+        return {"loss": loss, **values, **spreads}, gradient_norm, stop_share > 0
 
     # ------------------------------------------------------------------------------- processes
 
     def _mean(self, tensor: torch.Tensor) -> torch.Tensor:
-        if self.accelerator.num_processes == 1:
-            return tensor
-        return self.accelerator.reduce(tensor, reduction="mean")
-
-    def _agreed(self, requested: bool) -> bool:
-        """Whether any process was asked to stop: all stop at the same step."""
-        if self.accelerator.num_processes == 1:
-            return requested
-        flag = torch.tensor(float(requested), device=self.accelerator.device)
-        return self.accelerator.reduce(flag, reduction="sum").item() > 0
-
-    def _save(self) -> None:
-        if self._saved_at == self.state.step:
-            return
-        processes = self.state.gather()
-        if self.accelerator.is_main_process:
-            self.checkpoints.save(
-                self.state.step, lambda folder: self.state.save(folder, processes)
-            )
-        self.accelerator.wait_for_everyone()
-        self._saved_at = self.state.step
+        return mean_over_processes(self.accelerator, tensor)
 
 
-def _check_accelerator(accelerator: Accelerator, settings: PretrainingSettings) -> None:
-    if accelerator.gradient_accumulation_steps != 1:
-        raise ValueError(
-            f"Accelerate is configured for {accelerator.gradient_accumulation_steps} gradient "
-            "accumulation steps. Leave that at 1, and give --accumulation_2d and "
-            "--accumulation_3d instead."
-        )
-    # The teacher and the averaging of gradients need whole parameters in each process.
-    sharding = (DistributedType.FSDP, DistributedType.DEEPSPEED, DistributedType.MEGATRON_LM)
-    if accelerator.distributed_type in sharding:
-        raise ValueError(
-            f"Accelerate is configured for {accelerator.distributed_type}; pretraining runs on one "
-            "process or on several with data parallelism (DDP)."
-        )
+def _check_trackers(accelerator: Accelerator, settings: PretrainingSettings) -> None:
     missing = set(settings.report_to) - {str(tracker) for tracker in accelerator.log_with}
     if missing:
         raise ValueError(

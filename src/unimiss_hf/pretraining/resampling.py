@@ -1,22 +1,20 @@
 """Cropping, resizing, flipping and blurring, which are one matrix for each axis of an image.
 
 All four are linear and separable, so a batch of samples that are each cropped and scaled in their
-own way takes one product with a matrix per axis. The matrices are banded: an output position needs
-its nearest inputs only. A CPU skips the zeros by multiplying blocks of rows; an accelerator
-multiplies all samples at once.
+own way takes one product with a matrix per axis. An accelerator multiplies all samples at once. On
+a CPU, one image at a time skips the zeros of its matrices.
 """
 
+import math
+import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from typing import Any
 
 import numpy as np
 import torch
 
-# Fewer rows skip more zeros, more rows make faster products: 24 to 48 are alike on a CPU.
-_ROWS_OF_A_BLOCK = 32
-# Like scipy.ndimage.gaussian_filter.
-_STANDARD_DEVIATIONS_KEPT = 4.0
+from .band_matrices import BandMatrix, gaussian_matrix, resize_matrix
 
 
 @dataclass(frozen=True)
@@ -40,181 +38,30 @@ class Box:
         return tuple(slice(start, end) for start, end in zip(self.start, ends, strict=True))
 
 
-@dataclass(frozen=True)
-class BandMatrix:
-    """A matrix `(new length, length)` that is zero outside blocks.
-
-    Attributes:
-        shape: New length and length of the axis.
-        blocks: `(first row, first column, values)`; together they cover each row once.
-    """
-
-    shape: tuple[int, int]
-    blocks: tuple[tuple[int, int, torch.Tensor], ...]
-
-    def dense(self) -> torch.Tensor:
-        """Return the whole matrix, `(new length, length)`, float32."""
-        matrix = torch.zeros(self.shape)
-        for row, column, values in self.blocks:
-            rows, columns = values.shape
-            matrix[row : row + rows, column : column + columns] = values
-        return matrix
-
-
-@lru_cache(maxsize=512)
-def resize_matrix(length: int, new_length: int, flipped: bool = False) -> BandMatrix:
-    """Return the matrix of linear, antialiased resizing along an axis.
-
-    Positions are pixel centres, and the ends of the axis stay in place. Where the axis shrinks, the
-    triangle filter widens by the same factor. Pillow's and torch's antialiased bilinear resizing
-    are defined so too.
-
-    Args:
-        length: Positions along the axis.
-        new_length: Wanted positions.
-        flipped: Whether to reverse the axis as well.
-    """
-    scale = length / new_length
-    radius = max(scale, 1.0)
-    blocks = []
-    for row in range(0, new_length, _ROWS_OF_A_BLOCK):
-        rows = np.arange(row, min(row + _ROWS_OF_A_BLOCK, new_length))
-        centres = (rows + 0.5) * scale
-        first = max(int(centres[0] - radius - 0.5), 0)
-        last = min(int(centres[-1] + radius + 0.5), length - 1)
-        distances = np.arange(first, last + 1) + 0.5 - centres[:, None]
-        weights = np.maximum(1 - np.abs(distances) / radius, 0)
-        weights /= weights.sum(1, keepdims=True)
-        if flipped:
-            row, weights = new_length - 1 - rows[-1], weights[::-1]
-        blocks.append((int(row), first, torch.from_numpy(weights.astype(np.float32))))
-    return BandMatrix((new_length, length), tuple(sorted(blocks, key=lambda block: block[0])))
-
-
-def gaussian_matrix(length: int, sigma: float) -> BandMatrix:
-    """Return the matrix of a Gaussian blur along an axis, which is mirrored at its ends.
-
-    The kernel ends after four standard deviations and sums to one, like that of
-    `scipy.ndimage.gaussian_filter` with its mode "reflect".
-
-    Args:
-        length: Positions along the axis.
-        sigma: Standard deviation in positions; 0 does not blur.
-    """
-    radius = int(_STANDARD_DEVIATIONS_KEPT * sigma + 0.5)
-    offsets = np.arange(-radius, radius + 1)
-    kernel = np.exp(-0.5 * (offsets / sigma) ** 2) if radius else np.ones(1)
-    kernel /= kernel.sum()
-    # Near the ends, several of the kernel's weights fall on one cell.
-    weights = np.bincount(
-        _kernel_cells(length, radius), np.tile(kernel, length), minlength=length * length
-    )
-    matrix = torch.from_numpy(weights.astype(np.float32).reshape(length, length))
-    blocks = []
-    for row in range(0, length, _ROWS_OF_A_BLOCK):
-        end = min(row + _ROWS_OF_A_BLOCK, length)
-        first, last = max(row - radius, 0), min(end + radius, length)
-        blocks.append((row, first, matrix[row:end, first:last]))
-    return BandMatrix((length, length), tuple(blocks))
-
-
-@lru_cache(maxsize=64)
-def _kernel_cells(length: int, radius: int) -> np.ndarray:
-    """Flat indices of the matrix's cells that a kernel falls on, row by row."""
-    rows = np.arange(length)[:, None]
-    # The mirrored axis repeats itself after twice its length.
-    sources = (rows + np.arange(-radius, radius + 1)) % (2 * length)
-    sources = np.where(sources < length, sources, 2 * length - 1 - sources)
-    return (rows * length + sources).ravel()
-
-
-def multiply_axis(images: torch.Tensor, matrices: Sequence[BandMatrix], axis: int) -> torch.Tensor:
-    """Multiply one axis of each image by a matrix of its own.
-
-    Args:
-        images: `(batch, ...)`, float32.
-        matrices: A matrix for each image, all with the same new length. Where one has fewer columns
-            than the axis is long, the rest of the axis is left out.
-        axis: The axis, counted from the end: -1 is the last.
-
-    Returns:
-        `(batch, ...)` with the new length along the axis.
-    """
-    if len(matrices) == 1:
-        return _multiply_blocks(images, matrices[0], axis)
-    new_length = matrices[0].shape[0]
-    stacked = torch.zeros(len(matrices), new_length, images.shape[axis])
-    for row, matrix in zip(stacked, matrices, strict=True):
-        row[:, : matrix.shape[1]] = matrix.dense()
-    stacked = stacked.to(images.device, non_blocking=True)
-    between = (1,) * (images.ndim - 3) if axis == -1 else (1,) * (images.ndim + axis - 1)
-    stacked = stacked.view(len(matrices), *between, new_length, -1)
-    if axis == -1:
-        return images @ stacked.mT
-    trailing = images.shape[axis + 1 :]
-    return (stacked @ images.flatten(axis + 1)).unflatten(-1, trailing)
-
-
-def _multiply_blocks(images: torch.Tensor, matrix: BandMatrix, axis: int) -> torch.Tensor:
-    """Multiply the axis of all images by one matrix, leaving out the zeros between its blocks.
-
-    Plain matrix products of the axis with all others flattened need fewer copies than batched ones.
-    """
-    blocks = [(column, values.to(images.device)) for _, column, values in matrix.blocks]
-    if axis == -1:
-        flat = images.reshape(-1, images.shape[-1])
-        parts = [flat.narrow(1, column, v.shape[1]) @ v.mT for column, v in blocks]
-        return torch.cat(parts, 1).view(*images.shape[:-1], -1)
-    moved = images.movedim(axis, 0)
-    flat = moved.reshape(len(moved), -1)
-    product = images.new_empty(matrix.shape[0], flat.shape[1])
-    for (row, _, _), (column, v) in zip(matrix.blocks, blocks, strict=True):
-        rows, columns = v.shape
-        torch.mm(v, flat.narrow(0, column, columns), out=product.narrow(0, row, rows))
-    return product.view(-1, *moved.shape[1:]).movedim(0, axis)
-
-
 def crop_and_resize(
-    images: torch.Tensor, boxes: Sequence[Box], size: Sequence[int]
+    images: torch.Tensor, boxes: Sequence[Box], size: Sequence[int], factor: float = 1.0
 ) -> torch.Tensor:
     """Cut a box out of each image, flip it, and resize it linearly.
 
     Only what lies in the box is read, so values outside, even NaN, never get into the result.
 
     Args:
-        images: `(batch, 1, height, width)` or `(batch, 1, depth, height, width)`, float32.
+        images: `(batch, 1, height, width)` or `(batch, 1, depth, height, width)`, float32 or int16.
         boxes: A box for each image.
         size: Wanted size along each spatial axis.
+        factor: What to multiply by as well.
 
     Returns:
-        `(batch, 1, *size)`, float32, contiguous, in memory of its own.
+        `(batch, 1, *size)`, float32, in memory of its own.
     """
     lengths = np.array([box.length for box in boxes])
+    crops = _crop(images, boxes)
     resized = [axis for axis in range(len(size)) if (lengths[:, axis] != size[axis]).any()]
-    copied = [axis for axis in range(len(size)) if axis not in resized]
-    crops = _crop(images, boxes, flipped_axes=copied)
     # What shrinks most comes first, so that least is left to multiply.
     for axis in sorted(resized, key=lambda axis: size[axis] / lengths[:, axis].mean()):
-        matrices = [resize_matrix(box.length[axis], size[axis], box.flipped[axis]) for box in boxes]
+        matrices = [resize_matrix(box.length[axis], size[axis]) for box in boxes]
         crops = multiply_axis(crops, matrices, axis - len(size))
-    shared = crops.untyped_storage().data_ptr() == images.untyped_storage().data_ptr()
-    return crops.clone(memory_format=torch.contiguous_format) if shared else crops.contiguous()
-
-
-def _crop(images: torch.Tensor, boxes: Sequence[Box], flipped_axes: Sequence[int]) -> torch.Tensor:
-    """Cut the boxes out, each in a corner of zeros if there are several; flip those axes only."""
-    crops = []
-    for image, box in zip(images, boxes, strict=True):
-        crop = image[(slice(None), *box.slices)]
-        axes = [axis + 1 for axis in flipped_axes if box.flipped[axis]]
-        crops.append(crop.flip(axes) if axes else crop)
-    if len(crops) == 1:
-        return crops[0][None]
-    largest = [max(lengths) for lengths in zip(*(box.length for box in boxes), strict=True)]
-    corners = images.new_zeros(len(boxes), 1, *largest)
-    for corner, crop, box in zip(corners, crops, boxes, strict=True):
-        corner[(slice(None), *(slice(length) for length in box.length))] = crop
-    return corners
+    return crops if factor == 1 else crops.mul_(factor)
 
 
 def blur(images: torch.Tensor, sigmas: Sequence[float]) -> torch.Tensor:
@@ -225,7 +72,7 @@ def blur(images: torch.Tensor, sigmas: Sequence[float]) -> torch.Tensor:
         sigmas: Standard deviation for each image, in pixels or voxels.
 
     Returns:
-        The blurred images, of the same shape, contiguous.
+        The blurred images, of the same shape, in memory of their own.
     """
     lengths = images.shape[2:]
     matrices = {
@@ -233,4 +80,177 @@ def blur(images: torch.Tensor, sigmas: Sequence[float]) -> torch.Tensor:
     }
     for axis, length in enumerate(lengths):
         images = multiply_axis(images, matrices[length], axis - len(lengths))
-    return images.contiguous()
+    return images
+
+
+def by_height(image: Any) -> Any:
+    """Turn (depth,) height, width into height, (depth,) width, or a sequence in this order."""
+    if isinstance(image, torch.Tensor):
+        return image if image.ndim == 2 else image.transpose(0, 1)
+    return image if len(image) == 2 else (image[1], image[0], image[2])
+
+
+def multiply_axis(images: torch.Tensor, matrices: Sequence[BandMatrix], axis: int) -> torch.Tensor:
+    """Multiply one axis of each image by a matrix of its own, all images at once.
+
+    Args:
+        images: `(batch, ...)`, float32.
+        matrices: A matrix for each image, all with the same new length. Where one has fewer columns
+            than the axis is long, the rest of the axis is left out.
+        axis: The axis, counted from the end: -1 is the last.
+
+    Returns:
+        `(batch, ...)` with the new length along the axis.
+    """
+    new_length = matrices[0].values.shape[0]
+    stacked = torch.zeros(len(matrices), new_length, images.shape[axis])
+    for row, matrix in zip(stacked, matrices, strict=True):
+        row[:, : matrix.values.shape[1]] = matrix.values
+    stacked = stacked.to(images.device, non_blocking=True)
+    between = (1,) * (images.ndim - 3) if axis == -1 else (1,) * (images.ndim + axis - 1)
+    stacked = stacked.view(len(matrices), *between, new_length, -1)
+    if axis == -1:
+        return images @ stacked.mT
+    trailing = images.shape[axis + 1 :]
+    return (stacked @ images.flatten(axis + 1)).unflatten(-1, trailing)
+
+
+def _crop(images: torch.Tensor, boxes: Sequence[Box]) -> torch.Tensor:
+    """Cut the boxes out, flip them, and put each in a corner of zeros."""
+    largest = [max(lengths) for lengths in zip(*(box.length for box in boxes), strict=True)]
+    corners = images.new_zeros(len(boxes), 1, *largest, dtype=torch.float32)
+    for corner, image, box in zip(corners, images, boxes, strict=True):
+        corner[0][tuple(slice(length) for length in box.length)] = _cut(image[0], box)
+    return corners
+
+
+def _cut(image: torch.Tensor, box: Box) -> torch.Tensor:
+    """Cut a box out of an image without channels, and flip it."""
+    crop = image[box.slices]
+    axes = [axis for axis, flipped in enumerate(box.flipped) if flipped]
+    return crop.flip(axes) if axes else crop
+
+
+class ResamplerOfOne(threading.local):
+    """Crops, resizes and blurs one image at a time on a CPU.
+
+    It lies in memory by height, depth, width meanwhile, so that the two axes that are resized are
+    the first, whose rows a sparse matrix adds up, and the last, which is multiplied block by block.
+
+    Results lie in memory that is used again, as new memory takes longer to get than what follows
+    takes to fill it: they last until the next image. Each thread has memory of its own.
+    """
+
+    def __init__(self) -> None:
+        # What an operation reads lies in one of them, and what it writes in the other.
+        self._memory = [torch.empty(0), torch.empty(0)]
+
+    def crop_and_resize(
+        self,
+        image: torch.Tensor,
+        box: Box,
+        size: Sequence[int],
+        factor: float = 1.0,
+        plus: Sequence[tuple[torch.Tensor, float]] = (),
+    ) -> torch.Tensor:
+        """Do as the function of that name, and add something to the result.
+
+        Args:
+            image: `(height, width)` or `(depth, height, width)`, float32 or int16.
+            box: Its box.
+            size: Wanted size along each axis.
+            factor: What to multiply by as well.
+            plus: What to add: as many values as the result has, in its order, and their weight.
+
+        Returns:
+            Float32, contiguous `(height, width)` or `(height, depth, width)`.
+        """
+        crop = by_height(_cut(image, box))
+        result = self._take(crop.shape).copy_(crop)
+        height, *depth, width = crop.shape
+        wanted_height, *wanted_depth, wanted_width = by_height(size)
+        if depth != wanted_depth:
+            result = self._multiply_second(result, resize_matrix(*depth, *wanted_depth))
+        if width != wanted_width:
+            result = self._multiply_last(result, resize_matrix(width, wanted_width, factor))
+        elif factor != 1:
+            result.mul_(factor)
+        if height != wanted_height:
+            # The first summand costs nothing here: the product is added to it.
+            result = self._add_up_first(result, resize_matrix(height, wanted_height), plus[:1])
+            plus = plus[1:]
+        for values, weight in plus:
+            result.add_(values.view(result.shape), alpha=weight)
+        return result
+
+    def blur(self, image: torch.Tensor, sigma: float) -> torch.Tensor:
+        """Do as the function of that name.
+
+        Args:
+            image: What `crop_and_resize` returned.
+            sigma: Standard deviation, in pixels or voxels.
+
+        Returns:
+            The blurred image, of the same shape, contiguous.
+        """
+        height, *depth, width = image.shape
+        matrices = {length: gaussian_matrix(length, sigma) for length in {height, *depth, width}}
+        image = self._multiply_last(image, matrices[width])
+        image = self._multiply_first(image, matrices[height])
+        return self._multiply_second(image, matrices[depth[0]]) if depth else image
+
+    def _take(self, shape: Sequence[int]) -> torch.Tensor:
+        count = math.prod(shape)
+        memory = self._memory.pop(0)
+        if memory.numel() < count:
+            memory = torch.empty(count)
+        self._memory.append(memory)
+        return memory[:count].view(shape)
+
+    def _add_up_first(
+        self,
+        image: torch.Tensor,
+        matrix: BandMatrix,
+        plus: Sequence[tuple[torch.Tensor, float]],
+    ) -> torch.Tensor:
+        """Multiply the first axis by a matrix of few values in a row; add one summand or none."""
+        length, *others = image.shape
+        flat = image.view(length, -1)
+        product = self._take((matrix.values.shape[0], flat.shape[1]))
+        if plus:
+            [(values, weight)] = plus
+            summand = values.view(product.shape)
+            torch.addmm(summand, matrix.sparse, flat, beta=weight, out=product)
+        else:
+            torch.mm(matrix.sparse, flat, out=product)
+        return product.view(-1, *others)
+
+    def _multiply_first(self, image: torch.Tensor, matrix: BandMatrix) -> torch.Tensor:
+        """Multiply the first axis by a matrix."""
+        layout, (length, *others) = matrix.layout, image.shape
+        row = image.numel() // length
+        parts = image.as_strided(
+            (layout.num_blocks, layout.columns, row), (layout.step * row, row, 1)
+        )
+        product = self._take((layout.num_blocks, layout.rows, row))
+        return torch.bmm(matrix.blocks, parts, out=product).view(-1, *others)
+
+    def _multiply_second(self, image: torch.Tensor, matrix: BandMatrix) -> torch.Tensor:
+        """Multiply the second of three axes, which is short, by a matrix."""
+        first, _, last = image.shape
+        product = self._take((first, matrix.values.shape[0], last))
+        return torch.bmm(matrix.values.expand(first, -1, -1), image, out=product)
+
+    def _multiply_last(self, image: torch.Tensor, matrix: BandMatrix) -> torch.Tensor:
+        """Multiply the last axis by a matrix."""
+        layout, (*others, length) = matrix.layout, image.shape
+        count, new_length = image.numel() // length, matrix.values.shape[0]
+        parts = image.as_strided(
+            (layout.num_blocks, count, layout.columns), (layout.step, length, 1)
+        )
+        product = self._take((*others, new_length))
+        blocks = product.as_strided(
+            (layout.num_blocks, count, layout.rows), (layout.rows, new_length, 1)
+        )
+        torch.bmm(parts, matrix.turned_blocks, out=blocks)
+        return product

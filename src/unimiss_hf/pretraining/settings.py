@@ -10,10 +10,13 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from huggingface_hub.errors import HFValidationError
+from huggingface_hub.utils import validate_repo_id
 from transformers import HfArgumentParser
 
 from ..configuration_mit import MiTConfig
 from ..grey_levels_mit import GreyWindow, require_grey_window
+from ..training.ranking import MODES
 from .objective import ObjectiveSettings
 from .plan import Phase, Plan
 from .schedules import Schedules
@@ -28,6 +31,12 @@ _CHANGEABLE = {
     "log_every",
     "checkpoint_every",
     "max_checkpoints",
+    "best_metric",
+    "best_mode",
+    "push_to_hub",
+    "hub_private",
+    "push_every",
+    "hub_training_state",
     "resume",
     "figures",
     "cache_gib",
@@ -35,6 +44,8 @@ _CHANGEABLE = {
     # the same numbers from less memory
     "samples_per_backward",
     "gradient_checkpointing",
+    # the same numbers up to rounding, sooner
+    "compile_blocks",
 }
 
 
@@ -73,6 +84,12 @@ class PretrainingSettings:
     )
     attn_implementation: str = _setting("sdpa", "sdpa or eager")
     gradient_checkpointing: bool = _setting(False, "recompute blocks backward, to save memory")
+    compile_blocks: bool = _setting(
+        False, "compile each block with torch.compile: faster on a GPU, after minutes of compiling"
+    )
+    tf32: bool = _setting(
+        False, "round factors of float32 products to TF32 on a GPU: faster, and less exact"
+    )
 
     # data
     dataset_2d: list[str] = _setting([], "Hub name, local folder, or files of radiographs")
@@ -147,6 +164,21 @@ class PretrainingSettings:
     # running
     checkpoint_every: int = _setting(500, "steps between checkpoints")
     max_checkpoints: int = _setting(3, "newest checkpoints that are kept")
+    best_metric: str | None = _setting(
+        None,
+        "number of log.jsonl, such as loss/volume_to_volume, whose mean since the last checkpoint "
+        "tells the best one, which is kept beyond max_checkpoints",
+    )
+    best_mode: str = _setting("min", "min if less of best_metric is better; max if more is")
+    push_to_hub: str | None = _setting(
+        None, "repository on the Hub, OWNER/NAME, that checkpoints are uploaded to meanwhile"
+    )
+    push_every: int = _setting(1, "every how many checkpoints one is uploaded; the last always")
+    hub_private: bool = _setting(False, "make that repository private, if it is new")
+    hub_training_state: bool = _setting(
+        False,
+        "also upload what continues the run: optimiser, student, settings, with paths in them",
+    )
     log_every: int = _setting(1, "steps between lines of log.jsonl")
     report_to: list[str] = _setting([], "trackers: tensorboard, trackio, wandb")
     resume: str = _setting("auto", "auto: continue what is in the output folder; never: refuse")
@@ -173,6 +205,10 @@ class PretrainingSettings:
             )
         if self.resume not in ("auto", "never"):
             raise ValueError(f"resume is {self.resume!r}; it must be 'auto' or 'never'.")
+        if self.best_mode not in MODES:
+            raise ValueError(f"best_mode is {self.best_mode!r}; it must be one of {MODES}.")
+        if self.push_to_hub is not None:
+            _check_repository(self.push_to_hub)
         for name in (
             "batch_size_2d",
             "batch_size_3d",
@@ -181,6 +217,7 @@ class PretrainingSettings:
             "slice_stride",
             "checkpoint_every",
             "max_checkpoints",
+            "push_every",
             "log_every",
         ):
             if getattr(self, name) < 1:
@@ -323,6 +360,15 @@ def _mapping(name: str, text: str) -> dict[str, Any]:
             "'{\"blur_sigma\": [0.1, 1.0]}'."
         ) from error
     return values
+
+
+def _check_repository(name: str) -> None:
+    try:
+        validate_repo_id(name)
+    except HFValidationError as error:
+        raise ValueError(
+            f"push_to_hub is {name!r}; a repository is called OWNER/NAME. {error}"
+        ) from error
 
 
 def _build(settings_class: type, name: str, values: dict | None, **sizes: Any) -> Any:

@@ -16,12 +16,39 @@ from safetensors.torch import load_file, save_file
 
 from ..image_processing_mit import MiTImageProcessor
 from ..modeling_mit import MiTForPreTraining
+from ..training.sharding import (
+    is_split,
+    load_whole_optimizer_state,
+    load_whole_state_dict,
+    own_part,
+    whole_optimizer_state,
+    whole_state_dict,
+)
 from .feed import Feed
 from .monitoring import CollapseMonitor
 from .objective import SelfDistillationObjective
+from .parallelism import precision_of
 from .settings import PretrainingSettings
 
-_FOLDER = "training_state"
+# The part of a checkpoint that only a continuation needs
+TRAINING_STATE = "training_state"
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """What a checkpoint is written from: on the main process, whole; on others, next to nothing.
+
+    Args:
+        teacher: The teacher, in one piece.
+        student: The student's weights, each in one piece.
+        optimizer: What `optimizer.state_dict()` returns, with each tensor in one piece.
+        processes: What differs between processes, one entry for each.
+    """
+
+    teacher: MiTForPreTraining
+    student: dict[str, torch.Tensor]
+    optimizer: dict[str, Any]
+    processes: list[dict[str, Any]]
 
 
 @dataclass
@@ -39,15 +66,29 @@ class TrainingState:
     step: int = 0
 
     def is_finite(self) -> bool:
-        """Whether every weight of student and teacher is a number."""
-        return all(
-            parameter.isfinite().all()
+        """Whether every weight of student and teacher is a number; every process must call it."""
+        finite = all(
+            own_part(parameter.detach()).isfinite().all()
             for model in (self.student, self.teacher)
             for parameter in model.parameters()
         )
+        return all(gather_object([finite]))
 
-    def gather(self) -> list[dict[str, Any]]:
-        """Collect what differs between processes; every process must call it."""
+    def whole_teacher(self) -> MiTForPreTraining:
+        """Return the teacher in one piece, on the main process; every process must call it."""
+        if not is_split(self.teacher):
+            return self.teacher
+        is_main = self.accelerator.is_main_process
+        weights = whole_state_dict(self.teacher, keep=is_main)
+        with torch.device("meta"):
+            teacher = MiTForPreTraining(self.teacher.config)
+        if is_main:
+            teacher.load_state_dict(weights, assign=True)
+        return teacher
+
+    def gather(self) -> Snapshot:
+        """Collect what lies in different processes; every process must call it."""
+        is_main = self.accelerator.is_main_process
         own = {
             "feeds": {dimension: feed.state_dict() for dimension, feed in self.feeds.items()},
             "random": torch.get_rng_state(),
@@ -55,31 +96,36 @@ class TrainingState:
                 torch.cuda.get_rng_state() if self.accelerator.device.type == "cuda" else None
             ),
         }
-        return gather_object([own])
+        return Snapshot(
+            self.whole_teacher(),
+            whole_state_dict(self.student, keep=is_main),
+            whole_optimizer_state(self.optimizer, keep=is_main),
+            gather_object([own]),
+        )
 
-    def save(self, folder: Path, processes: list[dict[str, Any]]) -> None:
+    def save(self, folder: Path, snapshot: Snapshot) -> None:
         """Write a checkpoint; the main process calls it with what [`gather`] returned."""
-        publish(self.teacher, self.settings, folder)
-        folder = folder / _FOLDER
+        publish(snapshot.teacher, self.settings, folder)
+        folder = folder / TRAINING_STATE
         folder.mkdir()
         save_file(
-            {name: tensor.contiguous() for name, tensor in self.student.state_dict().items()},
+            {name: tensor.contiguous() for name, tensor in snapshot.student.items()},
             folder / "student.safetensors",
         )
         save_file({"centre": self.objective.centre}, folder / "objective.safetensors")
         scaler = self.accelerator.scaler
         torch.save(
             {
-                "optimizer": self.optimizer.state_dict(),
+                "optimizer": snapshot.optimizer,
                 "scaler": scaler.state_dict() if scaler is not None else None,
                 "monitor": self.monitor.state_dict(),
-                "processes": processes,
+                "processes": snapshot.processes,
             },
             folder / "state.pt",
         )
         description = {
             "step": self.step,
-            "mixed_precision": self.accelerator.mixed_precision,
+            "mixed_precision": precision_of(self.accelerator),
             "settings": self.settings.to_dict(),
         }
         (folder / "run.json").write_text(json.dumps(description, indent=2) + "\n")
@@ -90,9 +136,9 @@ class TrainingState:
         Raises:
             ValueError: If it belongs to a run with other settings or other processes.
         """
-        description = json.loads((folder / _FOLDER / "run.json").read_text())
+        description = json.loads((folder / TRAINING_STATE / "run.json").read_text())
         differences = self.settings.differences(description["settings"])
-        precisions = (description["mixed_precision"], self.accelerator.mixed_precision)
+        precisions = (description["mixed_precision"], precision_of(self.accelerator))
         if precisions[0] != precisions[1]:
             differences["mixed_precision"] = precisions
         if differences:
@@ -104,17 +150,23 @@ class TrainingState:
                 "to continue it, or another --output to start a new run."
             )
         device = self.accelerator.device
-        state = torch.load(folder / _FOLDER / "state.pt", map_location="cpu", weights_only=True)
+        state = torch.load(
+            folder / TRAINING_STATE / "state.pt", map_location="cpu", weights_only=True
+        )
         if len(state["processes"]) != self.accelerator.num_processes:
             raise ValueError(
                 f"{folder} was written by {len(state['processes'])} processes, and there are "
                 f"{self.accelerator.num_processes} now. Start as many as before, or give another "
                 "--output to start a new run."
             )
-        self.teacher.load_state_dict(load_file(folder / "model.safetensors"))
-        self.student.load_state_dict(load_file(folder / _FOLDER / "student.safetensors"))
-        self.objective.centre.copy_(load_file(folder / _FOLDER / "objective.safetensors")["centre"])
-        self.optimizer.load_state_dict(state["optimizer"])
+        load_whole_state_dict(self.teacher, load_file(folder / "model.safetensors"))
+        load_whole_state_dict(
+            self.student, load_file(folder / TRAINING_STATE / "student.safetensors")
+        )
+        self.objective.centre.copy_(
+            load_file(folder / TRAINING_STATE / "objective.safetensors")["centre"]
+        )
+        load_whole_optimizer_state(self.optimizer, state["optimizer"])
         if self.accelerator.scaler is not None:
             self.accelerator.scaler.load_state_dict(state["scaler"])
         self.monitor.load_state_dict(state["monitor"])

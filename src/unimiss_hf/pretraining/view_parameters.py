@@ -1,8 +1,10 @@
 """What is done to a sample in each of its views, drawn from the sample's seed."""
 
 import math
+import operator
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from statistics import NormalDist
 
 import numpy as np
@@ -132,7 +134,7 @@ def _resized_crop(
 
 def draw_volume_views(
     extent: Sequence[int], seed: int, settings: VolumeViewSettings
-) -> list[VolumeViewParameters]:
+) -> tuple[VolumeViewParameters, ...]:
     """Draw the region of a volume, and the views in it.
 
     Args:
@@ -140,6 +142,33 @@ def draw_volume_views(
         seed: Seed of the sample.
         settings: How views are made.
     """
+    return _draw_volume_views(tuple(extent), seed, settings)
+
+
+def needed_region(
+    extent: Sequence[int], seed: int, settings: VolumeViewSettings
+) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """Tell what part of a volume its views are made of.
+
+    Args:
+        extent: Valid depth, height and width.
+        seed: Seed of the sample.
+        settings: How views are made.
+
+    Returns:
+        Its start and its length along each axis.
+    """
+    boxes = [view.box for view in draw_volume_views(extent, seed, settings)]
+    starts = tuple(map(min, *(box.start for box in boxes)))
+    ends = map(max, *(map(operator.add, box.start, box.length) for box in boxes))
+    return starts, tuple(map(operator.sub, ends, starts))
+
+
+# Whoever cuts a sample out has drawn its views, to know what they need.
+@lru_cache(maxsize=1024)
+def _draw_volume_views(
+    extent: tuple[int, ...], seed: int, settings: VolumeViewSettings
+) -> tuple[VolumeViewParameters, ...]:
     draw = _draw(_REGION_DRAWS, seed, _REGION_STREAM)
     scales = (settings.region_depth_scale, settings.region_scale, settings.region_scale)
     start, length = [], []
@@ -147,7 +176,9 @@ def draw_volume_views(
         wanted = int(size * _between(scale, draw[f"region_scale_{axis}"]))
         length.append(min(max(wanted, 1), most))
         start.append(_place(most, length[axis], draw[f"region_start_{axis}"]))
-    return [_draw_volume_view(start, length, seed, view, settings) for view in range(NUM_VIEWS)]
+    return tuple(
+        _draw_volume_view(start, length, seed, view, settings) for view in range(NUM_VIEWS)
+    )
 
 
 def _draw_volume_view(

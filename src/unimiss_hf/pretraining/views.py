@@ -6,14 +6,17 @@ stays in the processor's cache, and its values do not depend on the batch to the
 same number of threads). Elsewhere a batch is handled at once, and rounding may differ with it.
 """
 
+import operator
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import lru_cache
 from typing import Any
 
 import torch
 
+from ..hounsfield_mit import HU_SCALE
 from . import intensity
-from .resampling import blur, crop_and_resize
+from .resampling import ResamplerOfOne, blur, by_height, crop_and_resize
 from .view_parameters import (
     NUM_VIEWS,
     ImageViewParameters,
@@ -26,6 +29,7 @@ from .view_settings import ImageViewSettings, VolumeViewSettings
 __all__ = ["ImageViewSettings", "VolumeViewSettings", "make_image_views", "make_volume_views"]
 
 _INTEGERS = (torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64)
+_RESAMPLER = ResamplerOfOne()
 
 
 @torch.no_grad()
@@ -60,7 +64,7 @@ def make_image_views(
         [draw_image_view(extent, seed, view, settings) for extent, seed in samples]
         for view in range(NUM_VIEWS)
     ]
-    return _make(images, plans, settings.size, _render_images)
+    return _make(images, plans, settings.size, _render_images, _render_image)
 
 
 @torch.no_grad()
@@ -69,6 +73,7 @@ def make_volume_views(
     extents: torch.Tensor,
     seeds: torch.Tensor,
     settings: VolumeViewSettings | None = None,
+    starts: torch.Tensor | None = None,
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Make two views of each volume.
 
@@ -78,24 +83,50 @@ def make_volume_views(
     torch.Size([1, 1, 16, 96, 96])
 
     Args:
-        volumes: `(batch, 1, depth, height, width)`, float32, HU / 1024.
+        volumes: `(batch, 1, depth, height, width)`, float32, HU / 1024, or int16, HU.
         extents: `(batch, 3)`, integers: the volume is valid in `[0:extent]` of each axis, which is
             a view's size or more. Regions and crops that would be larger are as large as it is.
         seeds: `(batch,)`, integers.
         settings: The official recipe by default.
+        starts: `(batch, 3)`, integers: where each volume begins, if no more of it is given than its
+            views need (see `needed_region`). The extent is that of the whole all the same.
 
     Returns:
-        Two views `(batch, 1, *settings.size)`, float32, on the volumes' device.
+        Two views `(batch, 1, *settings.size)`, float32, HU / 1024, on the volumes' device.
 
     Raises:
         ValueError: If a shape or type is another, or an extent is not within the volume or is
-            smaller than a view.
+            smaller than a view, or a part does not hold what its views need.
     """
     settings = settings or VolumeViewSettings()
-    samples = _check_batch("volumes", volumes, extents, seeds, smallest=settings.size)
+    samples = _check_batch(
+        "volumes", volumes, extents, seeds, smallest=settings.size, whole=starts is None
+    )
     drawn = [draw_volume_views(extent, seed, settings) for extent, seed in samples]
+    if starts is not None:
+        _check_numbers("starts", starts, (len(samples), 3), "volumes", volumes)
+        drawn = [
+            [_in_part(view, start, volumes.shape[2:], index) for view in views]
+            for index, (views, start) in enumerate(zip(drawn, starts.tolist(), strict=True))
+        ]
     plans = [[views[view] for views in drawn] for view in range(NUM_VIEWS)]
-    return _make(volumes, plans, settings.size, _render_volumes)
+    factor = 1.0 if volumes.is_floating_point() else 1 / HU_SCALE
+    return _make(volumes, plans, settings.size, _render_volumes, _render_volume, factor)
+
+
+def _in_part(
+    view: VolumeViewParameters, start: Sequence[int], size: Sequence[int], index: int
+) -> VolumeViewParameters:
+    """Place a view in a part of the volume that it was drawn for."""
+    box = view.box
+    moved = tuple(map(operator.sub, box.start, start))
+    if any(not 0 <= s <= n - k for s, k, n in zip(moved, box.length, size, strict=True)):
+        raise ValueError(
+            f"The part of volume {index} begins at {tuple(start)} and is at most {tuple(size)} "
+            f"voxels large, so it does not hold the view of {box.length} voxels at {box.start}. "
+            f"Give the part that needed_region tells of the same extent, seed and settings."
+        )
+    return replace(view, box=replace(box, start=moved))
 
 
 def _make(
@@ -103,15 +134,18 @@ def _make(
     plans: list[list[Any]],
     size: Sequence[int],
     render: Callable[[torch.Tensor, list[Any]], torch.Tensor],
+    render_one: Callable[[torch.Tensor, Any, float, torch.Tensor], None],
+    factor: float = 1.0,
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    at_once = 1 if images.device.type == "cpu" else max(len(images), 1)
-    views = tuple(images.new_empty(len(images), 1, *size) for _ in plans)
-    for start in range(0, len(images), at_once):
-        chunk = slice(start, start + at_once)
-        for view, plans_of_view in zip(views, plans, strict=True):
-            boxes = [plan.box for plan in plans_of_view[chunk]]
-            cropped = crop_and_resize(images[chunk], boxes, size)
-            view[chunk] = render(cropped, plans_of_view[chunk])
+    if images.device.type != "cpu":
+        return tuple(
+            render(crop_and_resize(images, [plan.box for plan in of_view], size, factor), of_view)
+            for of_view in plans
+        )
+    views = torch.empty(NUM_VIEWS, images.shape[0], 1, *size).unbind()
+    for index, image in enumerate(images):
+        for view, of_view in zip(views, plans, strict=True):
+            render_one(image[0], of_view[index], factor, view[index, 0])
     return views
 
 
@@ -129,22 +163,50 @@ def _render_images(images: torch.Tensor, plans: list[ImageViewParameters]) -> to
     return _apply(blur, images, [sigma > 0 for sigma in sigmas], sigmas)
 
 
+def _render_image(
+    image: torch.Tensor, plan: ImageViewParameters, factor: float, out: torch.Tensor
+) -> None:
+    view = _RESAMPLER.crop_and_resize(image, plan.box, out.shape, factor)
+    steps = [
+        (intensity.jitter_brightness_, plan.brightness),
+        (intensity.jitter_contrast_, plan.contrast),
+    ]
+    for step, strength in reversed(steps) if plan.contrast_first else steps:
+        if strength != 1:
+            step(view[None], [strength])
+    out.copy_(_RESAMPLER.blur(view, plan.blur_sigma) if plan.blur_sigma > 0 else view)
+
+
 def _render_volumes(volumes: torch.Tensor, plans: list[VolumeViewParameters]) -> torch.Tensor:
     noise = _noise(volumes.device)
     for volume, plan in zip(volumes, plans, strict=True):
         if plan.noise_std > 0:
-            noise.add_(volume, plan.noise_std, plan.noise_seed)
+            noise.add_(by_height(volume[0]), plan.noise_std, plan.noise_seed)
     sigmas = [plan.blur_sigma for plan in plans]
     volumes = _apply(blur, volumes, [sigma > 0 for sigma in sigmas], sigmas)
-    intensity.scale_and_shift_(
-        volumes, [plan.multiplier for plan in plans], [plan.offset for plan in plans]
+    intensity.change_grey_levels(
+        volumes,
+        [plan.multiplier for plan in plans],
+        [plan.offset for plan in plans],
+        [plan.contrast for plan in plans],
+        [plan.gamma for plan in plans],
+        out=volumes,
     )
-    for step, values in (
-        (intensity.stretch_contrast_, [plan.contrast for plan in plans]),
-        (intensity.apply_gamma_, [plan.gamma for plan in plans]),
-    ):
-        volumes = _apply(step, volumes, [value != 1 for value in values], values)
     return volumes
+
+
+def _render_volume(
+    volume: torch.Tensor, plan: VolumeViewParameters, factor: float, out: torch.Tensor
+) -> None:
+    noise = ()
+    if plan.noise_std > 0:
+        noise = _noise(volume.device).parts(out.numel(), plan.noise_std, plan.noise_seed)
+    view = _RESAMPLER.crop_and_resize(volume, plan.box, out.shape, factor, plus=noise)
+    if plan.blur_sigma > 0:
+        view = _RESAMPLER.blur(view, plan.blur_sigma)
+    intensity.change_grey_levels_of_one(
+        view, plan.multiplier, plan.offset, plan.contrast, plan.gamma, out=by_height(out)
+    )
 
 
 def _apply(
@@ -177,31 +239,38 @@ def _check_batch(
     extents: torch.Tensor,
     seeds: torch.Tensor,
     smallest: Sequence[int],
+    whole: bool = True,
 ) -> list[tuple[list[int], int]]:
     """Return the extent and seed of each sample."""
     axes = len(smallest)
-    if images.ndim != axes + 2 or images.shape[1] != 1 or images.dtype != torch.float32:
-        wanted = ("height, width" if axes == 2 else "depth, height, width").join("()")
+    types = (torch.float32,) if axes == 2 else (torch.float32, torch.int16)
+    if images.ndim != axes + 2 or images.shape[1] != 1 or images.dtype not in types:
+        wanted = "height, width" if axes == 2 else "depth, height, width"
         raise ValueError(
             f"{name} have shape {tuple(images.shape)} and type {images.dtype}; they must be "
-            f"(batch, 1, {wanted[1:-1]}) and torch.float32."
+            f"(batch, 1, {wanted}) and {' or '.join(map(str, types))}."
         )
-    for other_name, other, shape in (
-        ("extents", extents, (len(images), axes)),
-        ("seeds", seeds, (len(images),)),
-    ):
-        if tuple(other.shape) != shape or other.dtype not in _INTEGERS:
-            raise ValueError(
-                f"{other_name} have shape {tuple(other.shape)} and type {other.dtype}; for {name} "
-                f"of shape {tuple(images.shape)} they must be integers of shape {shape}."
-            )
+    _check_numbers("extents", extents, (len(images), axes), name, images)
+    _check_numbers("seeds", seeds, (len(images),), name, images)
     samples = list(zip(extents.tolist(), seeds.tolist(), strict=True))
     window = images.shape[2:]
     for index, (extent, _) in enumerate(samples):
-        if any(not n <= e <= w for n, e, w in zip(smallest, extent, window, strict=True)):
+        if any(n > e for n, e in zip(smallest, extent, strict=True)) or (
+            whole and any(e > w for e, w in zip(extent, window, strict=True))
+        ):
             raise ValueError(
                 f"The extent of sample {index} is {tuple(extent)}; it must be at least "
                 f"{tuple(smallest)} and at most the window of {name}, {tuple(window)}. Pad what is "
                 f"smaller, and count that padding in the extent."
             )
     return samples
+
+
+def _check_numbers(
+    name: str, numbers: torch.Tensor, shape: tuple[int, ...], of: str, images: torch.Tensor
+) -> None:
+    if tuple(numbers.shape) != shape or numbers.dtype not in _INTEGERS:
+        raise ValueError(
+            f"{name} have shape {tuple(numbers.shape)} and type {numbers.dtype}; for {of} of shape "
+            f"{tuple(images.shape)} they must be integers of shape {shape}."
+        )

@@ -1,1 +1,1 @@
-"""What every training loop here shares: checkpoints, signals, the log, the progress bar."""
+"""What training loops share: checkpoints, uploads, signals, the log, the progress bar."""

@@ -1,5 +1,7 @@
 """Checkpoint folders that are either complete or not there."""
 
+from __future__ import annotations
+
 import contextlib
 import errno
 import hashlib
@@ -10,10 +12,16 @@ import re
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .ranking import Ranking
 
 logger = logging.getLogger(__name__)
 
-_MANIFEST = "checkpoint.json"
+MANIFEST = "checkpoint.json"
+# A link to the best checkpoint, for people and programs; which one that is, manifests alone tell.
+_BEST = "best"
 _FORMAT_VERSION = 1
 _COMPLETE = re.compile(r"step-(\d{8,})")
 # A complete checkpoint that was set aside for a new one of the same step, not yet in place.
@@ -39,11 +47,15 @@ class CheckpointStore:
     the other way round: renamed first. So a folder of that name is complete, and the manifest tells
     whether it still is what was written.
 
+    With a ranking, the manifest also holds the checkpoint's value. The best checkpoint is kept
+    beyond `max_checkpoints`, and a link `best` leads to it.
+
     One process writes; any number may call [`latest`] and [`steps`], which change nothing.
 
     Args:
         folder: Where the checkpoints are. It is made at the first save.
         max_checkpoints: How many to keep; `None` keeps all.
+        ranking: Which of them is the best; `None`: nothing says so.
 
     Raises:
         NotADirectoryError: If `folder` is something else than a folder.
@@ -56,13 +68,16 @@ class CheckpointStore:
     ```
     """
 
-    def __init__(self, folder: Path, max_checkpoints: int | None = 3):
+    def __init__(
+        self, folder: Path, max_checkpoints: int | None = 3, ranking: Ranking | None = None
+    ):
         if max_checkpoints is not None and max_checkpoints < 1:
             raise ValueError(
                 f"max_checkpoints is {max_checkpoints}; give at least 1, or None to keep all."
             )
         self.folder = Path(folder)
         self.max_checkpoints = max_checkpoints
+        self.ranking = ranking
         self._check_folder()
 
     def steps(self) -> list[int]:
@@ -97,8 +112,29 @@ class CheckpointStore:
             )
         return None
 
-    def save(self, step: int, write: Callable[[Path], None]) -> Path:
-        """Write a checkpoint, then delete those beyond `max_checkpoints`.
+    def best(self, until: int | None = None) -> tuple[int, float] | None:
+        """Find the best checkpoint, the earliest of equal ones, whether or not it is intact.
+
+        Args:
+            until: The last step that counts; `None` counts all.
+
+        Returns:
+            Its step and its value, or `None` if none has a value, or if there is no ranking.
+        """
+        if self.ranking is None:
+            return None
+        values = {
+            step: value
+            for step, checkpoint in self._complete().items()
+            if (until is None or step <= until) and (value := self._value(checkpoint)) is not None
+        }
+        if not values:
+            return None
+        step = min(values, key=lambda step: (self.ranking.key(values[step]), step))
+        return step, values[step]
+
+    def save(self, step: int, write: Callable[[Path], None], value: float | None = None) -> Path:
+        """Write a checkpoint, then delete those beyond `max_checkpoints`, but for the best one.
 
         A checkpoint of the same step is replaced. Those of later steps, which a run leaves behind
         when it continued from an earlier one, are the first to be deleted.
@@ -106,6 +142,7 @@ class CheckpointStore:
         Args:
             step: Optimiser steps taken so far.
             write: Fills the empty folder that it is called with.
+            value: What the ranking judges it by; `None`: it is not judged.
 
         Returns:
             The folder `step-...`.
@@ -126,7 +163,7 @@ class CheckpointStore:
             self._clean()
             partial.mkdir()
             write(partial)
-            _seal(partial, step)
+            _seal(partial, step, self._score(value))
             self._put_in_place(partial, target)
         except BaseException as error:
             number = self._system_error(error)
@@ -137,7 +174,9 @@ class CheckpointStore:
                 raise self._explain(error, number, target) from error
             error.add_note(f"The checkpoint {target} was not written; earlier ones remain.")
             raise
-        self._prune(step)
+        best, _ = self.best(until=step) or (None, None)
+        self._link_best(best)
+        self._prune(step, kept=best)
         return target
 
     # ------------------------------------------------------------------------------- one save
@@ -174,12 +213,13 @@ class CheckpointStore:
                 except OSError as error:
                     logger.warning("%s, left by a kill, could not be deleted: %s.", path, error)
 
-    def _prune(self, written: int) -> None:
+    def _prune(self, written: int, kept: int | None) -> None:
         if self.max_checkpoints is None:
             return
         others = sorted(set(self.steps()) - {written}, key=lambda step: (step > written, -step))
         for step in others[self.max_checkpoints - 1 :]:
-            self._discard(self._complete()[step])
+            if step != kept:
+                self._discard(self._complete()[step])
 
     def _discard(self, checkpoint: Path) -> None:
         doomed = checkpoint.with_name(
@@ -191,6 +231,38 @@ class CheckpointStore:
         except OSError as error:
             # The new checkpoint is there; a run does not end for an old one.
             logger.warning("The old checkpoint %s could not be deleted: %s.", checkpoint, error)
+
+    # ------------------------------------------------------------------------------- the best
+
+    def _score(self, value: float | None) -> dict[str, Any] | None:
+        if self.ranking is None or value is None:
+            return None
+        return {"metric": self.ranking.metric, "value": value}
+
+    def _value(self, checkpoint: Path) -> float | None:
+        """Read a checkpoint's value of the ranking's metric, if it has one."""
+        try:
+            score = json.loads((checkpoint / MANIFEST).read_text(encoding="utf-8"))["score"]
+            return float(score["value"]) if score["metric"] == self.ranking.metric else None
+        except (OSError, ValueError, KeyError, TypeError):
+            # Judged by nothing, or damaged: that is told where a checkpoint is opened.
+            return None
+
+    def _link_best(self, step: int | None) -> None:
+        link = self.folder / _BEST
+        try:
+            if step is None:
+                if link.is_symlink():
+                    link.unlink()
+                return
+            target = f"step-{step:08d}"
+            partial = self.folder / f".{target}.partial-{os.getpid()}"
+            if not link.is_symlink() or link.readlink() != Path(target):
+                partial.symlink_to(target, target_is_directory=True)
+                partial.replace(link)
+        except OSError as error:
+            # Not every file system has links, and the manifests tell as much.
+            logger.warning("The link %s to the best checkpoint cannot be set: %s.", link, error)
 
     # ------------------------------------------------------------------------------- the folder
 
@@ -240,12 +312,12 @@ class CheckpointStore:
         return OSError(message) if number is None else OSError(number, message)
 
 
-def _seal(folder: Path, step: int) -> None:
+def _seal(folder: Path, step: int, score: dict[str, Any] | None) -> None:
     """Flush a folder's files to the disk, and describe them in its manifest."""
-    manifest = folder / _MANIFEST
+    manifest = folder / MANIFEST
     if manifest.exists():
         raise ValueError(
-            f"A file {_MANIFEST} was written into the checkpoint of step {step}; the store keeps "
+            f"A file {MANIFEST} was written into the checkpoint of step {step}; the store keeps "
             "that name for its list of files. Write it under another name."
         )
     files = {}
@@ -258,6 +330,8 @@ def _seal(folder: Path, step: int) -> None:
             "blake2b": checksum,
         }
     content = {"format_version": _FORMAT_VERSION, "step": step, "files": files}
+    if score is not None:
+        content["score"] = score
     with manifest.open("w", encoding="utf-8") as file:
         json.dump(content, file, indent=2)
         file.write("\n")
@@ -286,12 +360,12 @@ def _check(folder: Path, step: int) -> None:
 
 def _read_manifest(folder: Path, step: int) -> dict[str, tuple[int, str]]:
     try:
-        manifest = json.loads((folder / _MANIFEST).read_text(encoding="utf-8"))
+        manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
         version = int(manifest["format_version"])
     except OSError as error:
-        raise _DamageError(f"{_MANIFEST} cannot be read ({error.strerror})") from error
+        raise _DamageError(f"{MANIFEST} cannot be read ({error.strerror})") from error
     except (ValueError, KeyError, TypeError) as error:
-        raise _DamageError(f"{_MANIFEST} is not what was written ({error!r})") from error
+        raise _DamageError(f"{MANIFEST} is not what was written ({error!r})") from error
     if version > _FORMAT_VERSION:
         raise ValueError(
             f"{folder} has checkpoint format {version}, and this version of unimiss_hf reads up to "
@@ -303,9 +377,9 @@ def _read_manifest(folder: Path, step: int) -> dict[str, tuple[int, str]]:
             name: (entry["size"], entry["blake2b"]) for name, entry in manifest["files"].items()
         }
     except (KeyError, TypeError, AttributeError) as error:
-        raise _DamageError(f"{_MANIFEST} is not what was written ({error!r})") from error
+        raise _DamageError(f"{MANIFEST} is not what was written ({error!r})") from error
     if written_step != step:
-        raise _DamageError(f"{_MANIFEST} says step {written_step}")
+        raise _DamageError(f"{MANIFEST} says step {written_step}")
     return files
 
 

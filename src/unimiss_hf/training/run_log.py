@@ -102,6 +102,15 @@ class RunLog:
             partial.replace(self.path)
         return len(lines) - len(kept)
 
+    def flush(self) -> None:
+        """Bring what was written to the disk, where it outlives a crash of the machine.
+
+        Raises:
+            OSError: If the disk does not take it.
+        """
+        if self._file is not None:
+            os.fsync(self._file.fileno())
+
     def close(self) -> None:
         """Close the file; a later line opens it again."""
         if self._file is not None:

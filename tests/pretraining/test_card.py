@@ -1,0 +1,60 @@
+import re
+
+import pytest
+import yaml
+
+from unimiss_hf import MiTForPreTraining
+from unimiss_hf.pretraining import Pretrainer
+from unimiss_hf.pretraining.card import make_card
+
+
+@pytest.fixture
+def model(small_config) -> MiTForPreTraining:
+    return MiTForPreTraining(small_config)
+
+
+def test_data_on_the_hub_is_named_and_paths_are_not(settings, model, tmp_path):
+    card = make_card(
+        model,
+        settings(dataset_2d=["hf://datasets/owner/radiographs"], push_to_hub="owner/name"),
+        step=500,
+        total_steps=12_000,
+    )
+    text = str(card)
+    metadata = yaml.safe_load(re.match("---\n(.*?)\n---\n", text, re.DOTALL)[1])
+    assert metadata["datasets"] == ["owner/radiographs"]
+    assert metadata["library_name"] == "transformers"
+    assert "license" not in metadata
+    for told in (
+        "after 500 of 12,000 steps: training goes on.",
+        "| 2D data | `owner/radiographs` |",
+        "| 3D data | files |",
+        "| spacing | [3.0, 1.0, 1.0] |",
+        'from_pretrained("owner/name")',
+        "not for diagnosis",
+        "arXiv:2112.09356",
+    ):
+        assert told in text
+    assert str(tmp_path) not in text
+    assert "{" not in text.split("```bibtex")[0]
+
+
+def test_a_finished_model_says_so(settings, model):
+    text = str(make_card(model, settings(), step=14, total_steps=14))
+    assert "after 14 of 14 steps." in text
+    assert "datasets:" not in text
+    assert "training_state" not in text
+
+
+def test_the_training_state_is_explained_where_it_is(settings, model):
+    run = settings(push_to_hub="owner/name", hub_training_state=True)
+    assert "`training_state` holds" in str(make_card(model, run, 1, 2))
+
+
+def test_the_example_runs(settings, monkeypatch, capsys):
+    result = Pretrainer(settings(max_steps=1)).run()
+    text = (result.model / "README.md").read_text(encoding="utf-8")
+    example = re.search("```python\n(.*?)```", text, re.DOTALL)[1]
+    exec(example.replace("the/folder/of/this/file", str(result.model)), {})
+    assert "torch.Size([1, 16])" in capsys.readouterr().out
+    assert "# (1, 16)" in example
