@@ -3,11 +3,14 @@
 import itertools
 import json
 import logging
+from collections.abc import Sequence
 from pathlib import Path
 
+import nibabel
+import numpy as np
 import pytest
 import torch
-from datasets import Dataset
+from datasets import Dataset, Nifti
 
 from prepared_folders import (
     SPACING,
@@ -20,6 +23,7 @@ from prepared_folders import (
 )
 from unimiss_hf.data.loader import make_loader
 from unimiss_hf.data.prepared import encode_volume
+from unimiss_hf.data.reading import Region
 from unimiss_hf.data.sources import Source, open_source
 from unimiss_hf.data.stream import SampleStream
 from unimiss_hf.data.stream_settings import StreamSettings
@@ -49,6 +53,50 @@ def assert_same(left: list[dict], right: list[dict]) -> None:
     for one, other in zip(left, right, strict=True):
         for key in ("image", "extent", "seed"):
             assert torch.equal(one[key], other[key]), key
+
+
+def of_seed(extent: Sequence[int], seed: int) -> Region:
+    """A part of the window whose size and place depend on the seed."""
+    start = [seed // 3**axis % 2 for axis in range(3)]
+    return start, [n - s - seed // 7 % 3 for n, s in zip(extent, start, strict=True)]
+
+
+@pytest.mark.parametrize("num_workers", [0, 1])
+def test_batches_of_regions_are_as_large_as_the_largest(folder, num_workers):
+    source = open_source(folder, "3d")
+    settings = StreamSettings(**SETTINGS["3d"])
+    samples = take(SampleStream(source, settings), 12)
+    loader = make_loader(SampleStream(source, settings, region=of_seed), 4, num_workers)
+    batches = take(loader, 3)
+    assert len({batch["image"].shape for batch in batches}) > 1
+    for number, sample in enumerate(samples):
+        batch, row = batches[number // 4], number % 4
+        start, length = of_seed(sample["extent"].tolist(), int(sample["seed"]))
+        assert batch["name"][row] == sample["name"]
+        assert batch["start"][row].tolist() == start
+        assert torch.equal(batch["extent"][row], sample["extent"])
+        part, image = sample["image"][0], batch["image"][row, 0] / 1024
+        part = part[tuple(slice(s, s + n) for s, n in zip(start, length, strict=True))]
+        assert torch.equal(image[tuple(map(slice, length))], part)
+        assert image.abs().sum() == image[tuple(map(slice, length))].abs().sum()
+    assert batches[0]["image"].dtype == torch.int16
+
+
+def test_prepared_volumes_and_files_may_be_in_one_batch():
+    image = nibabel.Nifti1Image(voxels_of(0).transpose(), np.diag([1, 1, 3, 1]))
+    contents = [encode_volume(voxels_of(0), SPACING), image.to_bytes()]
+    records = [
+        {"bytes": content, "path": name} for name, content in zip("ab", contents, strict=True)
+    ]
+    data = Dataset.from_dict({"image": records}).cast_column("image", Nifti(decode=False))
+    settings = StreamSettings(window=(9, 20, 21), minimum=(4, 8, 8))
+    stream = SampleStream(
+        open_source(data, "3d"), settings, region=lambda extent, _: ((0, 0, 0), extent)
+    )
+    [batch] = take(make_loader(stream, 2), 1)
+    assert sorted(batch["name"]) == ["a", "b"]
+    assert batch["image"].dtype == torch.float32
+    assert torch.equal(*batch["image"])
 
 
 @pytest.mark.parametrize("dimension", ["2d", "3d"])

@@ -2,7 +2,6 @@
 
 import gzip
 import io
-import pickle
 from pathlib import Path
 
 import nibabel
@@ -19,12 +18,13 @@ from unimiss_hf.data.prepared import encode_volume
 from unimiss_hf.data.reading import (
     BadSampleError,
     LazyVolume,
-    SampleCache,
+    cut_region,
     cut_window,
     fit_window,
     read_record,
     record_name,
 )
+from unimiss_hf.data.sample_cache import SampleCache
 from unimiss_hf.hounsfield_mit import apply_window
 
 AFFINE = np.diag([1.0, 1.0, 3.0, 1.0])
@@ -172,26 +172,6 @@ def test_cache_keeps_nothing_of_records_that_are_bytes(tmp_path):
     assert len(cache) == 0
 
 
-def test_cache_drops_the_least_recently_used():
-    cache = SampleCache(3 * 400)
-    for key in "abc":
-        cache.put(key, np.zeros(100, np.float32))
-    cache.get("a")
-    cache.put("d", np.zeros(100, np.float32))
-    assert cache.get("b") is None
-    assert all(cache.get(key) is not None for key in "acd")
-    cache.put("large", np.zeros(1000, np.float32))
-    assert cache.get("large") is None
-    assert cache.num_bytes == 1200
-    copy = pickle.loads(pickle.dumps(cache))
-    assert (len(copy), copy.num_bytes, copy.max_bytes) == (0, 0, 1200)
-    off = SampleCache(0)
-    off.put("a", np.zeros(1, np.float32))
-    assert len(off) == 0
-    with pytest.raises(ValueError, match="-1"):
-        SampleCache(-1)
-
-
 def test_window_of_a_larger_array_is_a_part_of_it():
     array = np.arange(6 * 7 * 8, dtype=np.float32).reshape(1, 6, 7, 8)
     starts = set()
@@ -239,6 +219,29 @@ def test_windows_of_prepared_volumes_are_those_of_arrays(shape, seed):
     array = apply_window(voxels.astype(np.float32))[None]
     other = cut_window(array, window, minimum, seed, -1.0)
     assert all(torch.equal(*pair) for pair in zip(one, other, strict=True))
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.tuples(*[st.integers(1, 12)] * 3), st.integers(0, 2**62), st.data())
+def test_a_needed_region_is_that_part_of_the_window(shape, seed, data):
+    voxels = voxels_of(seed, shape)
+    window, minimum = (5, 7, 6), (3, 2, 6)
+    arguments = (window, minimum, seed, -1.0)
+    whole, extent = cut_window(read_record(prepared(voxels), "3d"), *arguments)
+    first = [data.draw(st.integers(0, n - 1)) for n in window]
+    length = [data.draw(st.integers(1, n - f)) for n, f in zip(window, first, strict=True)]
+    part = whole[(slice(None), *(slice(f, f + n) for f, n in zip(first, length, strict=True)))]
+
+    def region(valid, of_seed):
+        assert (list(valid), of_seed) == (extent.tolist(), seed)
+        return first, length
+
+    stored, *places = cut_region(read_record(prepared(voxels), "3d"), *arguments, region)
+    assert stored.dtype == torch.int16
+    assert torch.equal(stored / 1024, part)
+    assert [place.tolist() for place in places] == [extent.tolist(), first]
+    array = apply_window(voxels.astype(np.float32))[None]
+    assert torch.equal(cut_region(array, *arguments, region)[0], part)
 
 
 def test_rows_of_prepared_folders(tmp_path):

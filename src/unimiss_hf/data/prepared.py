@@ -142,7 +142,8 @@ class PreparedVolume:
     def __init__(self, content: Any) -> None:
         import blosc2
 
-        content = memoryview(content)
+        # blosc2 reads from the very buffer, which must live as long as the volume.
+        self._content = content = memoryview(content)
         self._what = f"{len(content)} bytes"
         if not is_encoded_volume(content):
             raise ValueError(

@@ -20,7 +20,6 @@ from .reading import (
     Dimension,
     LazyVolume,
     Region,
-    SampleCache,
     cut_region,
     cut_window,
     fit_window,
@@ -28,6 +27,7 @@ from .reading import (
     record_name,
     require_prepared_spacing,
 )
+from .sample_cache import SampleCache
 from .sources import Source
 from .stream_settings import StreamSettings
 

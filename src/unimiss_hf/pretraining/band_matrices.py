@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -14,8 +15,7 @@ _ROWS_TO_BLUR = 32
 _STANDARD_DEVIATIONS_KEPT = 4.0
 
 
-@dataclass(frozen=True)
-class Layout:
+class Layout(NamedTuple):
     """Blocks of rows of a band matrix, each of which is zero outside some of its columns.
 
     Attributes:
@@ -36,26 +36,30 @@ class BandMatrix:
     """A matrix that is zero but for a band.
 
     Attributes:
-        values: `(new length, length)`, float32, contiguous.
-        layout: Where blocks of its rows may hold something.
+        shape: New length and length of the axis that it is for.
+        blocks: What blocks of its rows may hold, `(num_blocks, rows, columns)`, float32.
+        step: A block's columns begin so many after those of the block before.
     """
 
-    values: torch.Tensor
-    layout: Layout
+    shape: tuple[int, int]
+    blocks: torch.Tensor
+    step: int
+
+    def dense(self) -> torch.Tensor:
+        """Return the whole matrix, `(new length, length)`."""
+        _, rows, columns = self.blocks.shape
+        if self.blocks.shape == (1, *self.shape):
+            return self.blocks[0]
+        matrix = torch.zeros(self.shape)
+        for number, block in enumerate(self.blocks):
+            row, column = number * rows, number * self.step
+            matrix[row : row + rows, column : column + columns] = block
+        return matrix
 
     @cached_property
     def sparse(self) -> torch.Tensor:
-        """The values as a sparse tensor."""
-        return self.values.to_sparse_coo()
-
-    @cached_property
-    def blocks(self) -> torch.Tensor:
-        """The blocks `(num_blocks, rows, columns)`, without a copy."""
-        layout, length = self.layout, self.values.shape[1]
-        return self.values.as_strided(
-            (layout.num_blocks, layout.rows, layout.columns),
-            (layout.rows * length + layout.step, length, 1),
-        )
+        """The whole matrix as a sparse tensor."""
+        return self.dense().to_sparse_coo()
 
     @cached_property
     def turned_blocks(self) -> torch.Tensor:
@@ -85,7 +89,8 @@ def resize_matrix(length: int, new_length: int, factor: float = 1.0) -> BandMatr
     values = weights.astype(np.float32)
     ends = (np.argmax(values > 0, 1), length - np.argmax(values[:, ::-1] > 0, 1))
     layout = _lay_out(*(tuple(end.tolist()) for end in ends), length, _ROWS_TO_RESIZE)
-    return BandMatrix(torch.from_numpy(values), layout)
+    # They are kept, and are many in 2D, so the zeros are not.
+    return BandMatrix(values.shape, _blocks(values, layout).contiguous(), layout.step)
 
 
 def gaussian_matrix(length: int, sigma: float) -> BandMatrix:
@@ -108,8 +113,17 @@ def gaussian_matrix(length: int, sigma: float) -> BandMatrix:
     # By the distance of a position from each and from its mirror image.
     upright = np.ndarray(square, line.dtype, line, 2 * length * step, (-step, step))
     mirrored = np.ndarray(square, line.dtype, line, step, (step, step))
-    values = torch.from_numpy(upright + mirrored)
-    return BandMatrix(values, _lay_out_around(length, radius))
+    layout = _lay_out_around(length, radius)
+    return BandMatrix(square, _blocks(upright + mirrored, layout), layout.step)
+
+
+def _blocks(matrix: np.ndarray, layout: Layout) -> torch.Tensor:
+    """The blocks `(num_blocks, rows, columns)` of a contiguous matrix, without a copy."""
+    num_blocks, rows, columns, step = layout
+    length = matrix.shape[1]
+    return torch.from_numpy(matrix).as_strided(
+        (num_blocks, rows, columns), (rows * length + step, length, 1)
+    )
 
 
 @lru_cache(maxsize=256)
@@ -135,7 +149,7 @@ def _lay_out(
     rows = fitting[0] if fitting else len(firsts)
     starts = range(0, len(firsts), rows)
     needed = [(min(firsts[r : r + rows]), max(ends[r : r + rows])) for r in starts]
-    for columns in range(1, length + 1):
+    for columns in range(max(end - first for first, end in needed), length + 1):
         step, rest = divmod(length - columns, max(len(needed) - 1, 1))
         if not rest and all(
             block * step <= first and end <= block * step + columns

@@ -11,7 +11,7 @@ from typing import TypeVar
 import torch
 
 # Where a noise may begin in a field of it.
-_BITS_OF_A_PLACE = 20
+_BITS_OF_A_PLACE = 21
 _PLACES = 2**_BITS_OF_A_PLACE
 # Keeps constant images finite. Those of batchgenerators.
 _SMALLEST_RANGE = 1e-7
@@ -24,10 +24,10 @@ class GaussianNoise:
     """Normal noise that is put together from two fixed fields of it.
 
     A seed chooses a part of each field, and the weights of their sum. So each noise is normal and
-    white, for the fields are, and the same on every device; it takes two sums, where drawing normal
-    numbers would take as long as all the rest of a view. The price is that noises of two seeds are
-    not quite independent: where both chose overlapping parts of a field, as one pair in four does,
-    they are correlated at that distance from one another.
+    white, as the fields are, and the same on every device, and it takes two sums, where drawing
+    normal numbers would take a third of the time of a view. The price is that the noises of two
+    seeds are not quite independent: if their parts of a field overlap, as those of one pair in four
+    do, they are correlated at that distance from one another.
 
     Args:
         device: Where noise is made.

@@ -9,7 +9,6 @@ import math
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
@@ -83,11 +82,9 @@ def blur(images: torch.Tensor, sigmas: Sequence[float]) -> torch.Tensor:
     return images
 
 
-def by_height(image: Any) -> Any:
-    """Turn (depth,) height, width into height, (depth,) width, or a sequence in this order."""
-    if isinstance(image, torch.Tensor):
-        return image if image.ndim == 2 else image.transpose(0, 1)
-    return image if len(image) == 2 else (image[1], image[0], image[2])
+def by_height(image: torch.Tensor) -> torch.Tensor:
+    """Turn (depth,) height, width into height, (depth,) width; both are the same in 2D."""
+    return image.transpose(0, -2)
 
 
 def multiply_axis(images: torch.Tensor, matrices: Sequence[BandMatrix], axis: int) -> torch.Tensor:
@@ -102,10 +99,10 @@ def multiply_axis(images: torch.Tensor, matrices: Sequence[BandMatrix], axis: in
     Returns:
         `(batch, ...)` with the new length along the axis.
     """
-    new_length = matrices[0].values.shape[0]
+    new_length = matrices[0].shape[0]
     stacked = torch.zeros(len(matrices), new_length, images.shape[axis])
     for row, matrix in zip(stacked, matrices, strict=True):
-        row[:, : matrix.values.shape[1]] = matrix.values
+        row[:, : matrix.shape[1]] = matrix.dense()
     stacked = stacked.to(images.device, non_blocking=True)
     between = (1,) * (images.ndim - 3) if axis == -1 else (1,) * (images.ndim + axis - 1)
     stacked = stacked.view(len(matrices), *between, new_length, -1)
@@ -131,11 +128,12 @@ def _cut(image: torch.Tensor, box: Box) -> torch.Tensor:
     return crop.flip(axes) if axes else crop
 
 
-class ResamplerOfOne(threading.local):
+class SingleImageResampler(threading.local):
     """Crops, resizes and blurs one image at a time on a CPU.
 
-    It lies in memory by height, depth, width meanwhile, so that the two axes that are resized are
-    the first, whose rows a sparse matrix adds up, and the last, which is multiplied block by block.
+    The image lies in memory by height, depth, width meanwhile, so that the two axes that are
+    resized are the first, whose rows a sparse matrix adds up, and the last, which is multiplied
+    block by block.
 
     Results lie in memory that is used again, as new memory takes longer to get than what follows
     takes to fill it: they last until the next image. Each thread has memory of its own.
@@ -168,7 +166,7 @@ class ResamplerOfOne(threading.local):
         crop = by_height(_cut(image, box))
         result = self._take(crop.shape).copy_(crop)
         height, *depth, width = crop.shape
-        wanted_height, *wanted_depth, wanted_width = by_height(size)
+        *wanted_depth, wanted_height, wanted_width = size
         if depth != wanted_depth:
             result = self._multiply_second(result, resize_matrix(*depth, *wanted_depth))
         if width != wanted_width:
@@ -216,7 +214,7 @@ class ResamplerOfOne(threading.local):
         """Multiply the first axis by a matrix of few values in a row; add one summand or none."""
         length, *others = image.shape
         flat = image.view(length, -1)
-        product = self._take((matrix.values.shape[0], flat.shape[1]))
+        product = self._take((matrix.shape[0], flat.shape[1]))
         if plus:
             [(values, weight)] = plus
             summand = values.view(product.shape)
@@ -227,30 +225,26 @@ class ResamplerOfOne(threading.local):
 
     def _multiply_first(self, image: torch.Tensor, matrix: BandMatrix) -> torch.Tensor:
         """Multiply the first axis by a matrix."""
-        layout, (length, *others) = matrix.layout, image.shape
+        num_blocks, rows, columns = matrix.blocks.shape
+        length, *others = image.shape
         row = image.numel() // length
-        parts = image.as_strided(
-            (layout.num_blocks, layout.columns, row), (layout.step * row, row, 1)
-        )
-        product = self._take((layout.num_blocks, layout.rows, row))
+        parts = image.as_strided((num_blocks, columns, row), (matrix.step * row, row, 1))
+        product = self._take((num_blocks, rows, row))
         return torch.bmm(matrix.blocks, parts, out=product).view(-1, *others)
 
     def _multiply_second(self, image: torch.Tensor, matrix: BandMatrix) -> torch.Tensor:
         """Multiply the second of three axes, which is short, by a matrix."""
         first, _, last = image.shape
-        product = self._take((first, matrix.values.shape[0], last))
-        return torch.bmm(matrix.values.expand(first, -1, -1), image, out=product)
+        product = self._take((first, matrix.shape[0], last))
+        return torch.bmm(matrix.dense().expand(first, -1, -1), image, out=product)
 
     def _multiply_last(self, image: torch.Tensor, matrix: BandMatrix) -> torch.Tensor:
         """Multiply the last axis by a matrix."""
-        layout, (*others, length) = matrix.layout, image.shape
-        count, new_length = image.numel() // length, matrix.values.shape[0]
-        parts = image.as_strided(
-            (layout.num_blocks, count, layout.columns), (layout.step, length, 1)
-        )
-        product = self._take((*others, new_length))
-        blocks = product.as_strided(
-            (layout.num_blocks, count, layout.rows), (layout.rows, new_length, 1)
-        )
+        num_blocks, rows, columns = matrix.blocks.shape
+        *others, length = image.shape
+        count = image.numel() // length
+        parts = image.as_strided((num_blocks, count, columns), (matrix.step, length, 1))
+        product = self._take((*others, matrix.shape[0]))
+        blocks = product.as_strided((num_blocks, count, rows), (rows, matrix.shape[0], 1))
         torch.bmm(parts, matrix.turned_blocks, out=blocks)
         return product

@@ -16,7 +16,7 @@ import torch
 
 from ..hounsfield_mit import HU_SCALE
 from . import intensity
-from .resampling import ResamplerOfOne, blur, by_height, crop_and_resize
+from .resampling import SingleImageResampler, blur, by_height, crop_and_resize
 from .view_parameters import (
     NUM_VIEWS,
     ImageViewParameters,
@@ -29,7 +29,7 @@ from .view_settings import ImageViewSettings, VolumeViewSettings
 __all__ = ["ImageViewSettings", "VolumeViewSettings", "make_image_views", "make_volume_views"]
 
 _INTEGERS = (torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64)
-_RESAMPLER = ResamplerOfOne()
+_RESAMPLER = SingleImageResampler()
 
 
 @torch.no_grad()
