@@ -1,8 +1,10 @@
 """Batches of a stream of samples, read by processes of their own."""
 
+import functools
 import logging
 import signal
 import warnings
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -15,7 +17,12 @@ from .stream import SampleStream
 logger = logging.getLogger(__name__)
 
 
-def make_loader(stream: SampleStream, batch_size: int, num_workers: int = 0) -> StatefulDataLoader:
+def make_loader(
+    stream: SampleStream,
+    batch_size: int,
+    num_workers: int = 0,
+    finish: Callable[[dict[str, Any]], dict[str, Any]] | None = None,
+) -> StatefulDataLoader:
     """Batches of a stream, without end, with `state_dict` and `load_state_dict`.
 
     Each batch comes from one worker, and workers take turns. A loader's state can be loaded only
@@ -25,12 +32,14 @@ def make_loader(stream: SampleStream, batch_size: int, num_workers: int = 0) -> 
         stream: the samples.
         batch_size: samples in a batch.
         num_workers: processes that read; 0 reads in this one.
+        finish: what the process that read a batch makes of it. It must be pickled where processes
+            are not forked.
 
     Returns:
         A loader of `{"image": (batch, 1, *window), "extent": (batch, number of axes), "start":
         (batch, number of axes), "seed": (batch,), "name": list of str, "bad_records": (batch,),
         "reader": (batch,)}`. Where the stream needs a part of each window only, images are as large
-        as the largest of the batch: smaller ones are followed by zeros.
+        as the largest of the batch: smaller ones are followed by zeros. Or what `finish` returns.
 
     Raises:
         ValueError: if there are fewer records than workers in all processes.
@@ -45,7 +54,7 @@ def make_loader(stream: SampleStream, batch_size: int, num_workers: int = 0) -> 
             stream,
             batch_size=batch_size,
             num_workers=num_workers,
-            collate_fn=_collate,
+            collate_fn=functools.partial(_collate, finish=finish),
             pin_memory=torch.cuda.is_available(),
             persistent_workers=num_workers > 0,
             worker_init_fn=_ignore_signals,
@@ -86,13 +95,16 @@ def _ignore_signals(worker: int) -> None:
         signal.signal(number, signal.SIG_IGN)
 
 
-def _collate(samples: list[dict[str, Any]]) -> dict[str, Any]:
+def _collate(
+    samples: list[dict[str, Any]], finish: Callable[[dict[str, Any]], dict[str, Any]] | None
+) -> dict[str, Any]:
     batch: dict[str, Any] = {
         key: torch.stack([sample[key] for sample in samples])
         for key in ("extent", "start", "seed", "bad_records", "reader")
     }
     images = _stack([sample["image"] for sample in samples])
-    return {"image": images, **batch, "name": [sample["name"] for sample in samples]}
+    batch = {"image": images, **batch, "name": [sample["name"] for sample in samples]}
+    return batch if finish is None else finish(batch)
 
 
 def _stack(images: list[torch.Tensor]) -> torch.Tensor:

@@ -13,6 +13,7 @@ from ..data.stream import SampleStream
 from ..data.stream_settings import StreamSettings
 from .settings import PretrainingSettings
 from .view_parameters import needed_region
+from .view_settings import ImageViewSettings, VolumeViewSettings
 from .views import make_image_views, make_volume_views
 
 # 1 GiB in bytes
@@ -28,7 +29,7 @@ class Batch:
         names: Where each sample was read from.
         bad_records: Records that could not be read so far, by all readers of this process.
         seconds_waited: How long its samples were waited for.
-        seconds_on_views: How long the views took to make, on a CPU; on a GPU, to ask for.
+        seconds_on_views: How long this process made views, on a CPU; on a GPU, asked for them.
     """
 
     views: tuple[torch.Tensor, torch.Tensor]
@@ -66,7 +67,8 @@ class Feed:
         settings: Settings of the run.
         dimension: `"2d"` or `"3d"`.
         source: The dimension's data set.
-        device: Where the views are made.
+        device: Where the views are needed, and made, unless it is a CPU and processes read: then
+            these make them.
         rank: Number of this process.
         world_size: Number of processes.
     """
@@ -81,14 +83,15 @@ class Feed:
         world_size: int = 1,
     ):
         self.device = device
+        region = None
         if dimension == "2d":
-            self._make_views = partial(make_image_views, settings=settings.image_views())
+            self._with_views = partial(_with_image_views, settings=settings.image_views())
             window, own = settings.image_window, {"grey_window": settings.grey_levels()}
-            region = None
         else:
             view_settings = settings.volume_views()
-            self._make_views = partial(make_volume_views, settings=view_settings)
-            window, region = settings.volume_window, partial(needed_region, settings=view_settings)
+            self._with_views = partial(_with_volume_views, settings=view_settings)
+            region = partial(needed_region, settings=view_settings)
+            window = settings.volume_window
             own = {
                 "crops_per_volume": settings.crops_per_volume,
                 "minimum": settings.volume_size,
@@ -106,9 +109,14 @@ class Feed:
         stream = SampleStream(
             source, stream_settings, rank=rank, world_size=world_size, region=region
         )
-        self._dimension = dimension
+        # On a CPU, those who read make the views as well. They are larger than what they are made
+        # of, so an accelerator makes its own.
+        by_reader = device.type == "cpu" and settings.num_workers > 0
         self._loader = make_loader(
-            stream, settings.of("batch_size", dimension), settings.num_workers
+            stream,
+            settings.of("batch_size", dimension),
+            settings.num_workers,
+            finish=self._with_views if by_reader else None,
         )
         self._batches = None
         self._bad_records: dict[int, int] = {}
@@ -124,16 +132,18 @@ class Feed:
         start = time.perf_counter()
         samples = next(self._batches)
         read = time.perf_counter()
-        images = samples["image"].to(self.device, non_blocking=True)
-        places = {"starts": samples["start"]} if self._dimension == "3d" else {}
-        views = self._make_views(images, samples["extent"], samples["seed"], **places)
+        if "views" not in samples:
+            samples["image"] = samples["image"].to(self.device, non_blocking=True)
+            samples = self._with_views(samples)
         made = time.perf_counter()
         for reader, count in zip(
             samples["reader"].tolist(), samples["bad_records"].tolist(), strict=True
         ):
             self._bad_records[reader] = count
         bad_records = sum(self._bad_records.values())
-        return Batch(views, samples["name"], bad_records, read - start, made - read)
+        return Batch(
+            tuple(samples["views"]), samples["name"], bad_records, read - start, made - read
+        )
 
     def close(self) -> None:
         """End the processes that read; no batch can be had any more."""
@@ -147,3 +157,18 @@ class Feed:
         """Continue from what [`state_dict`] returned; before the first batch."""
         self._loader.load_state_dict(state)
         self._batches = None
+
+
+def _with_image_views(samples: dict[str, Any], settings: ImageViewSettings) -> dict[str, Any]:
+    """Put two views in the place of the images of a batch."""
+    images = samples.pop("image")
+    views = make_image_views(images, samples["extent"], samples["seed"], settings)
+    return {**samples, "views": views}
+
+
+def _with_volume_views(samples: dict[str, Any], settings: VolumeViewSettings) -> dict[str, Any]:
+    """Put two views in the place of the volumes of a batch."""
+    volumes = samples.pop("image")
+    extents, seeds, starts = samples["extent"], samples["seed"], samples["start"]
+    views = make_volume_views(volumes, extents, seeds, settings, starts)
+    return {**samples, "views": views}

@@ -19,7 +19,7 @@ from .feed import Batch, Feed, open_dataset
 from .log_line import step_line
 from .monitoring import CollapseMonitor
 from .objective import SelfDistillationObjective
-from .parallelism import check_accelerator, mean_over_processes, spread
+from .parallelism import check_accelerator, mean_over_processes, place
 from .run_folder import RunFolder, make_folder
 from .schedules import Hyperparameters
 from .settings import PretrainingSettings
@@ -67,8 +67,9 @@ class Pretrainer:
             or `accelerate config` say.
 
     Raises:
-        ValueError: If there is no data, if a data set's length is not known and not given, or if
-            the output folder holds another run.
+        ValueError: If there is no data, if a data set's length is not known and not given, if
+            the output folder holds another run, or if Accelerate is configured for what
+            pretraining cannot run with.
         OSError: If a data set cannot be found, the output folder cannot be written, or another run
             is writing into it.
     """
@@ -137,7 +138,7 @@ class Pretrainer:
                     feed.close()
                 # What still holds the process group when the interpreter ends may abort the
                 # process.
-                self._spread = self._distillation = self._update = None
+                self._placement = self._distillation = self._update = None
                 accelerator.free_memory()
                 accelerator.end_training()
             # No other process waits for the Hub: all have left the group.
@@ -194,30 +195,30 @@ class Pretrainer:
             student.config.num_prototypes, settings.objective(), self._mean
         ).to(accelerator.device)
 
-        self._spread = spread(accelerator, student, teacher)
-        student, teacher = self._spread.student, self._spread.teacher
+        self._placement = place(accelerator, student, teacher)
+        student, teacher = self._placement.student, self._placement.teacher
         self._distillation = SelfDistillation(
             student,
             teacher,
             objective,
-            forward=self._spread.forward,
-            backward=self._spread.backward,
-            autocast=self._spread.autocast,
+            forward=self._placement.forward,
+            backward=self._placement.backward,
+            autocast=self._placement.autocast,
             samples_per_backward=settings.samples_per_backward,
             slice_stride=settings.slice_stride,
         )
         self._update = StudentUpdate(
             student,
             teacher,
-            self._spread.optimizer,
+            self._placement.optimizer,
             settings.gradient_clip,
-            self._spread.finish_gradients,
+            self._placement.finish_gradients,
             passes_over_non_finite=accelerator.scaler is not None,
         )
         # From here on, what is random in training differs between processes.
         set_seed(settings.seed, device_specific=True)
         monitor = CollapseMonitor(student.config.num_prototypes)
-        optimizer = self._spread.optimizer
+        optimizer = self._placement.optimizer
         return TrainingState(
             settings, accelerator, student, teacher, objective, optimizer, monitor, feeds
         )
@@ -291,7 +292,7 @@ class Pretrainer:
         batches, reports = [], []
         for _ in range(accumulation):
             batch = self._next_batch(dimension)
-            with self._spread.accumulating():
+            with self._placement.accumulating():
                 report = self._distillation.accumulate(
                     batch.views, hyperparameters.prototypes_frozen, 1 / accumulation
                 )

@@ -1,4 +1,4 @@
-"""How student, teacher and optimiser are spread over processes, by what Accelerate is told.
+"""How student, teacher and optimiser lie in the processes, by what Accelerate is told.
 
 One process, several with whole copies (DDP; DeepSpeed's stage 0 is the same), or several that share
 the parameters (FSDP2). All give the same arithmetic: each parameter's gradient is the mean over
@@ -23,7 +23,7 @@ from .update import make_optimizer
 
 
 @dataclass(frozen=True)
-class Spread:
+class Placement:
     """Student, teacher and optimiser as they lie in the processes, and how to work with them.
 
     Args:
@@ -132,10 +132,10 @@ def precision_of(accelerator: Accelerator) -> str:
     return accelerator.mixed_precision
 
 
-def spread(
+def place(
     accelerator: Accelerator, student: MiTForPreTraining, teacher: MiTForPreTraining
-) -> Spread:
-    """Spread student and teacher over the processes.
+) -> Placement:
+    """Place student, teacher and an optimiser in the processes.
 
     Args:
         accelerator: One that [`check_accelerator`] lets pass.
@@ -155,7 +155,7 @@ def spread(
         _average(accelerator, student)
         accelerator.unscale_gradients(optimizer)
 
-    return Spread(
+    return Placement(
         student,
         teacher,
         optimizer,
@@ -177,7 +177,7 @@ def _average(accelerator: Accelerator, student: MiTForPreTraining) -> None:
 
 def _share(
     accelerator: Accelerator, student: MiTForPreTraining, teacher: MiTForPreTraining
-) -> Spread:
+) -> Placement:
     """Split all parameters over the processes (FSDP2).
 
     FSDP averages gradients itself, in each backward pass. The teacher is split as the student is,
@@ -199,7 +199,7 @@ def _share(
     warnings.filterwarnings("ignore", message="FSDP2-wrapped module .* returned a view tensor")
     # No backward pass splits the teacher again, so its forward pass must.
     teacher.set_reshard_after_forward(True)
-    return Spread(
+    return Placement(
         student,
         teacher,
         optimizer,
@@ -213,7 +213,7 @@ def _share(
 
 def _copy_with_deepspeed(
     accelerator: Accelerator, student: MiTForPreTraining, teacher: MiTForPreTraining
-) -> Spread:
+) -> Placement:
     """Wrap the student in DeepSpeed's engine, which at stage 0 keeps whole copies, as DDP does.
 
     Its backward pass runs without its exchange of gradients and its step not at all: that clips one
@@ -225,7 +225,7 @@ def _copy_with_deepspeed(
     autocast = nullcontext
     if precision_of(accelerator) == "bf16":
         autocast = functools.partial(torch.autocast, accelerator.device.type, dtype=torch.bfloat16)
-    return Spread(
+    return Placement(
         student,
         teacher,
         optimizer,
