@@ -1,5 +1,6 @@
-"""Model cards, rendered from the templates in `card_templates`."""
+"""Cards, rendered from the templates in `card_templates`."""
 
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jinja2
@@ -37,21 +38,34 @@ def render_card(template: str, metadata: dict[str, Any], **values: Any) -> Model
         tags=list(_TAGS),
         **metadata,
     )
-    templates = jinja2.Environment(
-        loader=jinja2.PackageLoader(__package__, "card_templates"),
-        undefined=jinja2.StrictUndefined,
-        keep_trailing_newline=True,
-    )
-    card = ModelCard(
-        templates.get_template(template).render(
-            card_data=data.to_yaml(), millions=_millions, **values
-        )
-    )
+    card = ModelCard(render_text(template, card_data=data.to_yaml(), millions=_millions, **values))
     if card.data.to_dict() != data.to_dict():
         raise ValueError(
             f"The model card's metadata read {card.data.to_dict()} instead of {data.to_dict()}."
         )
     return card
+
+
+def render_text(
+    template: str, filters: Mapping[str, Callable[..., str]] | None = None, **values: Any
+) -> str:
+    """Fill in a template.
+
+    Args:
+        template: Name of a file in `card_templates`.
+        filters: Functions that it calls by these names.
+        values: What it asks for.
+
+    Raises:
+        jinja2.UndefinedError: If a value that the template asks for is missing.
+    """
+    templates = jinja2.Environment(
+        loader=jinja2.PackageLoader(__package__, "card_templates"),
+        undefined=jinja2.StrictUndefined,
+        keep_trailing_newline=True,
+    )
+    templates.filters.update(filters or {})
+    return templates.get_template(template).render(**values)
 
 
 def _millions(parameters: int) -> str:

@@ -27,3 +27,23 @@ def put_in_place(path: Path, folder: Path) -> Iterator[Path]:
         with contextlib.suppress(OSError):
             partial.unlink(missing_ok=True)
         raise
+
+
+@contextlib.contextmanager
+def explained_writes(output: str, advice: str) -> Iterator[None]:
+    """Say of an error of the system what it was about; that another process writes is said already.
+
+    Args:
+        output: what is written.
+        advice: what remains, and what to do.
+
+    Raises:
+        OSError: if anything within raised one.
+    """
+    try:
+        yield
+    except BlockingIOError:
+        raise
+    except OSError as error:
+        reason = error.strerror or error
+        raise OSError(f"Cannot write {output}: {reason}. {advice}") from error

@@ -15,7 +15,8 @@ import numpy as np
 import pyarrow
 import pyarrow.parquet
 
-from ..data.whole_files import put_in_place
+from ..data.folder_locks import take_lock
+from ..data.whole_files import explained_writes, put_in_place
 
 logger = logging.getLogger(__name__)
 
@@ -84,21 +85,12 @@ class FeatureTable:
 
     def __enter__(self) -> Self:
         with self._explained():
-            self._acquire()
-            while not Path(self._lock.lock_file).exists():
-                # Another run has just ended and deleted the file that was locked here.
-                self._lock.release()
-                self._acquire()
+            take_lock(
+                self._lock,
+                f"Another process writes to {self.output} now. Wait for it, or give another "
+                "output.",
+            )
         return self
-
-    def _acquire(self) -> None:
-        self.parts.mkdir(parents=True, exist_ok=True)
-        try:
-            self._lock.acquire()
-        except filelock.Timeout as error:
-            raise BlockingIOError(
-                f"Another process writes to {self.output} now. Wait for it, or give another output."
-            ) from error
 
     def __exit__(
         self,
@@ -234,19 +226,12 @@ class FeatureTable:
                 f"{place} holds features made with other settings: {'; '.join(changes)}. {wanted}."
             )
 
-    @contextlib.contextmanager
-    def _explained(self) -> Iterator[None]:
-        """Say of an error of the system what it was about, and what remains."""
-        try:
-            yield
-        except BlockingIOError:
-            raise
-        except OSError as error:
-            reason = error.strerror or str(error)
-            raise OSError(
-                f"Cannot write {self.output} or its parts: {reason}. What was written before "
-                "remains. Put this right (make room, give write permission) and run again."
-            ) from error
+    def _explained(self) -> contextlib.AbstractContextManager[None]:
+        return explained_writes(
+            f"{self.output} or its parts",
+            "What was written before remains. Put this right (make room, give write permission) "
+            "and run again.",
+        )
 
     def _tidy(self) -> None:
         """Delete the folder of parts if there are none."""

@@ -7,6 +7,7 @@ official split by patient, `train_val_list.txt` and `test_list.txt`.
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
@@ -14,7 +15,7 @@ from pathlib import Path
 from ..sources import visible_files
 from .item import Layout, License, Problem, SourceItem
 from .tables import read_rows
-from .tree import each_once, find_root, require_root, unfinished
+from .tree import each_once, has_root, require_root, unfinished
 
 _TITLE = "ChestX-ray14"
 _HOMEPAGE = "https://nihcc.app.box.com/v/ChestXray-NIHCC"
@@ -22,10 +23,6 @@ _IMAGE = r"(\d{8})_\d{3}\.png"
 _PATTERNS = (f"images/{_IMAGE}", rf"images_\d{{3}}/images/{_IMAGE}", rf"images_\d{{3}}/{_IMAGE}")
 _TABLES = ("Data_Entry_2017_v2020.csv", "Data_Entry_2017.csv")
 _SPLITS = {"train_val_list.txt": "train", "test_list.txt": "test"}
-
-
-def _recognise(folder: Path) -> bool:
-    return find_root(folder, _PATTERNS) is not None
 
 
 def _items(folder: Path) -> Iterator[SourceItem | Problem]:
@@ -97,7 +94,7 @@ CHESTXRAY14 = Layout(
         "common thorax diseases. CVPR (2017)."
     ),
     dimensions=("2d",),
-    recognise=_recognise,
+    recognise=functools.partial(has_root, patterns=_PATTERNS),
     items=_items,
 )
 """112,120 frontal radiographs of 30,805 patients of the NIH Clinical Center."""

@@ -6,6 +6,7 @@ end in `_ct` and `_seg` are those of the challenge COVID-19-20, and not this dat
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,15 +14,11 @@ from pathlib import Path
 from ..sources import visible_files
 from .item import Layout, Problem, SourceItem
 from .licenses import CC_BY_4
-from .tree import each_once, find_root, require_root, stem_of, unfinished
+from .tree import each_once, has_root, require_root, stem_of, unfinished
 
 _TITLE = "CT Images in COVID-19"
 _IMAGE = r"volume-covid19-(A-\d{4})(?:_day\d+|_\d+)?\.nii(?:\.gz)?"
 _PATTERNS = (_IMAGE,)
-
-
-def _recognise(folder: Path) -> bool:
-    return find_root(folder, _PATTERNS) is not None
 
 
 def _items(folder: Path) -> Iterator[SourceItem | Problem]:
@@ -48,7 +45,7 @@ CT_IMAGES_IN_COVID_19 = Layout(
         "multinational datasets. Nature Communications 11, 4080 (2020)."
     ),
     dimensions=("3d",),
-    recognise=_recognise,
+    recognise=functools.partial(has_root, patterns=_PATTERNS),
     items=_items,
 )
 """Unenhanced chest CTs of patients with COVID-19, some of them several times."""

@@ -13,6 +13,7 @@ way would be turned wrongly.
 
 from __future__ import annotations
 
+import functools
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
@@ -30,7 +31,7 @@ from ..sources import visible_files
 from .item import Layout, Problem, SourceItem
 from .licenses import unstated
 from .tables import read_rows
-from .tree import each_once, find_root, path_below, require_root, unfinished
+from .tree import each_once, has_root, path_below, require_root, unfinished
 
 _TITLE = "DeepLesion"
 _HOMEPAGE = "https://nihcc.app.box.com/v/DeepLesion"
@@ -56,10 +57,6 @@ class _Listed:
     spacings: set[str] = field(default_factory=set)
     splits: set[str] = field(default_factory=set)
     slices: set[int] = field(default_factory=set)
-
-
-def _recognise(folder: Path) -> bool:
-    return find_root(folder, _PATTERNS) is not None
 
 
 def _items(folder: Path) -> Iterator[SourceItem | Problem]:
@@ -213,7 +210,7 @@ DEEPLESION = Layout(
         "5(3), 036501 (2018). https://doi.org/10.1117/1.JMI.5.3.036501"
     ),
     dimensions=("3d",),
-    recognise=_recognise,
+    recognise=functools.partial(has_root, patterns=_PATTERNS),
     items=_items,
 )
 """Slabs of 10,594 CT studies of 4,427 patients of the NIH Clinical Center, around lesions."""

@@ -15,6 +15,7 @@ from ..reading import Dimension
 from ..sources import suffix_of
 from .item import Layout, License, Problem, SourceItem
 from .metaimage import load_metaimage, voxel_file
+from .tree import path_below
 
 _METAIMAGE = (".mhd", ".mha")
 
@@ -39,7 +40,7 @@ def items_of_folder(folder: Path) -> Iterator[SourceItem | Problem]:
         yield item
     for path in others:
         if path not in used:
-            name = path.relative_to(folder).as_posix()
+            name = path_below(folder, path)
             yield Problem(name, "neither an image nor a volume", is_missing=False)
 
 
@@ -56,9 +57,9 @@ def items_of_files(folder: Path, files: Iterable[Path]) -> Iterator[SourceItem]:
     """
     files = list(files)
     for path in filter(_is_metaimage, files):
-        yield _metaimage(path, path.relative_to(folder).as_posix())
+        yield _metaimage(path, path_below(folder, path))
     for image in group_images(path for path in files if not _is_metaimage(path)):
-        name = image.path.relative_to(folder).as_posix()
+        name = path_below(folder, image.path)
         if name == ".":
             name = folder.resolve().name
         series = _series_of(image.files) if image.is_guess else {}

@@ -7,6 +7,7 @@ their UIDs ("classic directory name") or by date and description ("descriptive")
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Iterator
 from pathlib import Path, PureWindowsPath
@@ -17,7 +18,7 @@ from ..sources import visible_files
 from .item import Layout, Problem, SourceItem
 from .licenses import CC_BY_3
 from .tables import columns_of, read_rows
-from .tree import find_root, path_below, require_root, unfinished
+from .tree import has_root, path_below, require_root, unfinished
 
 _TITLE = "LIDC-IDRI"
 _PATIENT = r"LIDC-IDRI-\d{4}"
@@ -27,10 +28,6 @@ _RADIOGRAPHS = ("CR", "DX")
 _ANNOTATIONS = ("SEG", "SR", "RTSTRUCT", "PR", "KO")  # C.7.3.1.1.1; drawn on the CT by readers
 _TABLE = "metadata.csv"
 _PLACE, _PATIENT_COLUMN, _COUNT = "File Location", "Subject ID", "Number of Images"
-
-
-def _recognise(folder: Path) -> bool:
-    return find_root(folder, _PATTERNS) is not None
 
 
 def _items(folder: Path) -> Iterator[SourceItem | Problem]:
@@ -102,7 +99,7 @@ LIDC_IDRI = Layout(
         "https://doi.org/10.7937/K9/TCIA.2015.LO9QL9SX"
     ),
     dimensions=("3d", "2d"),
-    recognise=_recognise,
+    recognise=functools.partial(has_root, patterns=_PATTERNS),
     items=_items,
 )
 """1018 chest CTs and the radiographs of 290 patients."""

@@ -8,6 +8,7 @@ are taken, the labels beside them are not.
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,7 +16,7 @@ from pathlib import Path
 from ..sources import visible_files
 from .item import Layout, License, Problem, SourceItem
 from .licenses import CC_BY_NC_ND_4, CC_BY_NC_SA_4, CC_BY_SA_4
-from .tree import each_once, find_root, path_below, require_root, stem_of, unfinished
+from .tree import each_once, has_root, path_below, require_root, stem_of, unfinished
 
 _TITLE = "MOTS"
 _HOMEPAGE = "https://github.com/jianpengz/DoDNet"
@@ -40,10 +41,6 @@ _PATTERNS = (
     rf"0Liver/{_LITS}",
     rf"0Liver/.+/{_LITS}",
 )
-
-
-def _recognise(folder: Path) -> bool:
-    return find_root(folder, _PATTERNS) is not None
 
 
 def _items(folder: Path) -> Iterator[SourceItem | Problem]:
@@ -107,7 +104,7 @@ MOTS = Layout(
         "Segmentation Decathlon. Nature Communications 13, 4128 (2022)."
     ),
     dimensions=("3d",),
-    recognise=_recognise,
+    recognise=functools.partial(has_root, patterns=_PATTERNS),
     items=_items,
 )
 """Contrast-enhanced CTs of liver, kidney, hepatic vessels, pancreas, colon, lung and spleen."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,7 +11,7 @@ from ..sources import visible_files
 from .item import Layout, Problem, SourceItem
 from .licenses import CC_BY_NC_4
 from .tables import read_rows
-from .tree import each_once, find_root, require_root, unfinished
+from .tree import each_once, has_root, require_root, unfinished
 
 _TITLE = "RibFrac"
 _IMAGE = r"RibFrac(\d+)-image\.nii(?:\.gz)?"
@@ -18,10 +19,6 @@ _FOLDER = r"(?:ribfrac-)?(?:train|val|test)(?:ing|idation)?(?:-images(?:-\d)?)?|
 _PATTERNS = tuple(f"(?:{_FOLDER})/" * depth + _IMAGE for depth in range(4))
 _TABLE = r"ribfrac-.*info.*\.csv"
 _FIRST_OF_VALIDATION, _FIRST_OF_TEST = 421, 501
-
-
-def _recognise(folder: Path) -> bool:
-    return find_root(folder, _PATTERNS) is not None
 
 
 def _items(folder: Path) -> Iterator[SourceItem | Problem]:
@@ -63,7 +60,7 @@ RIBFRAC = Layout(
         "(2020). https://doi.org/10.1016/j.ebiom.2020.103106"
     ),
     dimensions=("3d",),
-    recognise=_recognise,
+    recognise=functools.partial(has_root, patterns=_PATTERNS),
     items=_items,
 )
 """Chest CTs of 660 patients: 420 to train with, 80 for validation, 160 to test."""

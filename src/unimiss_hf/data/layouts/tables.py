@@ -19,12 +19,14 @@ def read_rows(path: Path, columns: Sequence[str]) -> Iterator[dict[str, str]]:
     Raises:
         ValueError: if it has not all of these columns; it names those that it has.
     """
-    missing = [column for column in columns if column not in columns_of(path)]
-    if missing:
-        raise ValueError(
-            f"{path} has no column {', '.join(missing)}; its columns are "
-            f"{', '.join(columns_of(path)) or 'none'}. Download it again."
-        )
     with path.open(encoding="utf-8-sig", errors="replace", newline="") as file:
-        for row in csv.DictReader(file):
+        rows = csv.DictReader(file)
+        present = rows.fieldnames or []
+        missing = [column for column in columns if column not in present]
+        if missing:
+            raise ValueError(
+                f"{path} has no column {', '.join(missing)}; its columns are "
+                f"{', '.join(present) or 'none'}. Download it again."
+            )
+        for row in rows:
             yield {column: (row[column] or "").strip() for column in columns}

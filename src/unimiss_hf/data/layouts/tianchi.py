@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,7 +12,7 @@ from .item import Layout, Problem, SourceItem
 from .licenses import unstated
 from .metaimage import load_metaimage, voxel_file
 from .tables import read_rows
-from .tree import each_once, find_root, path_below, require_root, unfinished
+from .tree import each_once, has_root, path_below, require_root, unfinished
 
 _TITLE = "Tianchi lung nodules"
 _HOMEPAGE = "https://tianchi.aliyun.com/competition/entrance/231601"
@@ -21,10 +22,6 @@ _FOLDER = r"(train|val|test)(?:_subset\d+)?"
 _PATTERNS = tuple(f"{_FOLDER}/" * depth + _HEADER for depth in (1, 0, 2))
 _SPLITS = {"train": "train", "val": "validation", "test": "test"}
 _TABLE = "annotations.csv"
-
-
-def _recognise(folder: Path) -> bool:
-    return find_root(folder, _PATTERNS) is not None
 
 
 def _items(folder: Path) -> Iterator[SourceItem | Problem]:
@@ -83,7 +80,7 @@ TIANCHI = Layout(
     license=unstated(_HOMEPAGE),
     citation=f"Tianchi medical AI competition, season 1: lung nodules (2017). {_HOMEPAGE}",
     dimensions=("3d",),
-    recognise=_recognise,
+    recognise=functools.partial(has_root, patterns=_PATTERNS),
     items=_items,
 )
 """Chest CTs of patients with lung nodules, a scan each, as MetaImage."""

@@ -36,6 +36,11 @@ def find_root(folder: Path, patterns: Sequence[str]) -> Path | None:
     return None
 
 
+def has_root(folder: Path, patterns: Sequence[str]) -> bool:
+    """Whether a folder is, or wraps, that of a data set, see `find_root`."""
+    return find_root(folder, patterns) is not None
+
+
 def require_root(folder: Path, patterns: Sequence[str], title: str) -> Path:
     """The folder of a data set, see `find_root`.
 

@@ -4,13 +4,13 @@ import json
 import re
 import shlex
 
-import jinja2
 from datasets import DatasetInfo
 from datasets.info import DatasetInfosDict
 from datasets.splits import SplitDict, SplitInfo
 from datasets.utils.metadata import MetadataConfigs
 from huggingface_hub import DatasetCard, DatasetCardData
 
+from ...card_rendering import render_text
 from ..layouts.item import License
 from .shard_writing import FEATURES
 from .summary import Summary
@@ -51,15 +51,9 @@ def make_card(summary: Summary, title: str) -> str:
         }
     ).to_dataset_card_data(data)
     DatasetInfosDict({part: _info(summary, part) for part in parts}).to_dataset_card_data(data)
-    templates = jinja2.Environment(
-        loader=jinja2.PackageLoader("unimiss_hf", "card_templates"),
-        undefined=jinja2.StrictUndefined,
-        keep_trailing_newline=True,
-    )
-    templates.filters["cell"] = _cell
-    templates.filters["words"] = _words
-    templates.filters["terms"] = _terms
-    text = templates.get_template("dataset.md").render(
+    text = render_text(
+        "dataset.md",
+        {"cell": _cell, "words": _words, "terms": _terms},
         card_data=data.to_yaml(),
         summary=summary,
         settings=summary.settings,

@@ -8,9 +8,10 @@ from pathlib import Path
 from ...training.signals import StopRequest
 from ..prepared_folders import NOTE
 from ..progress_line import ProgressLine
+from ..whole_files import explained_writes
 from .card import make_card
 from .origins import Origin, find_origins
-from .output_folder import CARD, REPORT, OutputFolder, cannot_write
+from .output_folder import CARD, HOW_TO_GO_ON, REPORT, OutputFolder
 from .planning import Plan, Shard, make_plan
 from .report import ReportLine, report_text
 from .settings import PreparationSettings
@@ -127,12 +128,11 @@ def _write_missing(
             missing, settings, folder.hidden, folder.partial, lambda: stop.requested
         )
         try:
-            for event in events:
-                progress.note(event)
-                if isinstance(event, ShardDone):
-                    records[event.record.key] = event.record
-        except OSError as error:
-            raise cannot_write(folder.path, error) from error
+            with explained_writes(str(folder.path), HOW_TO_GO_ON):
+                for event in events:
+                    progress.note(event)
+                    if isinstance(event, ShardDone):
+                        records[event.record.key] = event.record
         finally:
             events.close()
     return stop.signal_name

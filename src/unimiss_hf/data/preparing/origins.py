@@ -10,6 +10,7 @@ from ..image_columns import FILE_SUFFIXES
 from ..layouts.catalog import find_layout
 from ..layouts.folder import FOLDER, is_readable, items_of_files
 from ..layouts.item import Layout, License, Problem, SourceItem
+from ..layouts.tree import path_below
 from ..sources import counts, suffix_of, visible_files
 from .settings import PreparationSettings
 
@@ -57,7 +58,7 @@ class Origin:
         if self.layout is FOLDER:
             return
         for path in visible_files(self.folder):
-            name = path.relative_to(self.folder).as_posix()
+            name = path_below(self.folder, path)
             if path not in named and name not in told:
                 yield Problem(name, "not among the images of this data set", is_missing=False)
 
@@ -123,11 +124,11 @@ def _image_file(path: Path, settings: PreparationSettings) -> Path:
 def _forbid_overlap(paths: Sequence[Path]) -> None:
     """Each image is prepared once: no source may be, or lie in, another."""
     real = [path.resolve() for path in paths]
-    seen = set(real)
+    times = Counter(real)
     for path, resolved in zip(paths, real, strict=True):
-        if real.count(resolved) > 1:
+        if times[resolved] > 1:
             raise ValueError(f"{path} is given twice as a SOURCE. Give it once.")
-        around = next((parent for parent in resolved.parents if parent in seen), None)
+        around = next((parent for parent in resolved.parents if parent in times), None)
         if around is not None:
             raise ValueError(
                 f"{path} lies in {paths[real.index(around)]}, which is a SOURCE too, and would be "

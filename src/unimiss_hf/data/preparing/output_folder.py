@@ -8,22 +8,28 @@ comes last. The records of shards stay, to go on from if one is to be made again
 import contextlib
 import json
 import shutil
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
 import filelock
 
+from ..folder_locks import take_lock
 from ..prepared import PART_OF_DIMENSION
 from ..prepared_folders import NOTE
-from ..whole_files import put_in_place
+from ..whole_files import explained_writes, put_in_place
 from .planning import Plan
 from .settings import PreparationSettings
 from .shard_writing import ShardRecord
 
 REPORT = "report.csv"
 CARD = "README.md"
+# How an error ends after which shards remain.
+HOW_TO_GO_ON = (
+    "Shards that are complete stay. Put this right (make room, give write permission) and run the "
+    "same command again."
+)
 _HIDDEN = ".preparation"
 _PLAN_VERSION = 1
 _PARTS = tuple(PART_OF_DIMENSION.values())
@@ -60,13 +66,10 @@ class OutputFolder:
     def __enter__(self) -> Self:
         self._check()
         with self._explained():
-            self.hidden.mkdir(parents=True, exist_ok=True)
-            try:
-                self._lock.acquire()
-            except filelock.Timeout as error:
-                raise BlockingIOError(
-                    f"Another process prepares {self.path} now. Wait for it, or give another OUT."
-                ) from error
+            take_lock(
+                self._lock,
+                f"Another process prepares {self.path} now. Wait for it, or give another OUT.",
+            )
         return self
 
     def __exit__(
@@ -255,23 +258,8 @@ class OutputFolder:
     def _shard_file(self, key: str) -> Path:
         return self.hidden / f"{key}.parquet"
 
-    @contextlib.contextmanager
-    def _explained(self) -> Iterator[None]:
-        """Say of an error of the system what it was about, and what remains."""
-        try:
-            yield
-        except BlockingIOError:
-            raise
-        except OSError as error:
-            raise cannot_write(self.path, error) from error
-
-
-def cannot_write(path: Path, error: OSError) -> OSError:
-    """The error to raise when an output cannot be written."""
-    return OSError(
-        f"Cannot write {path}: {error.strerror or error}. Shards that are complete stay. Put this "
-        "right (make room, give write permission) and run the same command again."
-    )
+    def _explained(self) -> contextlib.AbstractContextManager[None]:
+        return explained_writes(str(self.path), HOW_TO_GO_ON)
 
 
 def places_of(records: Collection[ShardRecord]) -> dict[str, str]:

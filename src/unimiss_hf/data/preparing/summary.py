@@ -1,12 +1,14 @@
 """What a finished preparation says of itself, in `prepared.json` and on the card."""
 
 import json
+from collections import Counter, defaultdict
 from collections.abc import Collection, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
 from ..layouts.item import License
 from ..prepared import FORMAT_VERSION
+from ..prepared_folders import PreparedShard
 from .output_folder import places_of
 from .planning import Plan
 from .report import ReportLine
@@ -40,15 +42,6 @@ class SourceSummary:
 
 
 @dataclass(frozen=True)
-class ShardFile:
-    """A file of the data set: its place, number of rows and size in bytes."""
-
-    file: str
-    num_samples: int
-    num_bytes: int
-
-
-@dataclass(frozen=True)
 class Summary:
     """A finished preparation.
 
@@ -61,7 +54,7 @@ class Summary:
 
     settings: PreparationSettings
     sources: tuple[SourceSummary, ...]
-    parts: dict[str, dict[str, list[ShardFile]]]
+    parts: dict[str, dict[str, list[PreparedShard]]]
     lines: tuple[ReportLine, ...]
 
     @property
@@ -112,29 +105,24 @@ def summarise(
     places, parts = places_of(records), {}
     for record in sorted(records, key=lambda record: record.key):
         if record.num_samples:
-            file = ShardFile(places[record.key], record.num_samples, record.num_bytes)
+            file = PreparedShard(places[record.key], record.num_samples, record.num_bytes)
             parts.setdefault(record.part, {}).setdefault(record.split, []).append(file)
+    states = Counter((line.source, line.state) for line in lines)
+    licenses: dict[str, set[License]] = defaultdict(set)
+    for shard in plan.shards:
+        for sample in shard.samples:
+            licenses[sample.origin].add(sample.license)
     sources = [
         SourceSummary(
             label=origin.label,
             title=origin.title,
             layout=origin.layout.name,
             homepage=origin.layout.homepage,
-            licenses=_licenses(plan, origin.label),
+            licenses=tuple(sorted(licenses[origin.label], key=lambda terms: terms.name)),
             citation=origin.layout.citation,
-            num_prepared=_count(lines, origin.label, "prepared"),
-            num_failed=_count(lines, origin.label, "failed"),
+            num_prepared=states[origin.label, "prepared"],
+            num_failed=states[origin.label, "failed"],
         )
         for origin in plan.origins
     ]
     return Summary(settings, tuple(sources), parts, tuple(lines))
-
-
-def _licenses(plan: Plan, label: str) -> tuple[License, ...]:
-    samples = (sample for shard in plan.shards for sample in shard.samples)
-    found = {sample.license for sample in samples if sample.origin == label}
-    return tuple(sorted(found, key=lambda terms: terms.name))
-
-
-def _count(lines: Sequence[ReportLine], label: str, state: str) -> int:
-    return sum(line.source == label and line.state == state for line in lines)
