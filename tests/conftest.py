@@ -14,6 +14,7 @@ import pytest
 import torch
 from PIL import Image
 
+from loopback_hub import LoopbackHub
 from small_pyramid import SMALLEST_PYRAMID
 from unimiss_hf import MiTConfig, MiTForPreTraining
 from unimiss_hf.pretraining import PretrainingSettings
@@ -90,3 +91,12 @@ def settings(tmp_path, images, volumes, small_config):
         return PretrainingSettings(**{**values, **changes})
 
     return make
+
+
+@pytest.fixture
+def hub(monkeypatch):
+    """A Hub on this machine, which the environment of the test names."""
+    with LoopbackHub() as hub:
+        for name, value in hub.environment.items():
+            monkeypatch.setenv(name, value)
+        yield hub

@@ -10,8 +10,10 @@ from datasets import Dataset
 from PIL import Image
 
 from dicom_files import write_radiograph, write_series
+from prepared_folders import SPACING, volume_row, voxels_of, write_prepared
 from unimiss_hf import MiTImageProcessor
 from unimiss_hf.extraction.inputs import find_inputs
+from unimiss_hf.image_reading_mit import load_volume
 
 
 def names(found, root) -> list[str]:
@@ -164,6 +166,16 @@ class TestDataSets:
         others = {f"{prefix.removesuffix('[')}[column=scan][{index}]" for index in range(60)}
         assert found.count_of(others) == 0
         assert len(list(found.without(others))) == 60
+
+    def test_prepared_volumes_open_on_their_grid(self, tmp_path, make_settings):
+        rows = [[volume_row(0), volume_row(1)]]
+        found = find_inputs([str(write_prepared(tmp_path, rows))], make_settings(dimension="3d"))
+        inputs = list(found.without(()))
+        assert len(inputs) == 2
+        for index, named in enumerate(inputs):
+            volume = load_volume(named.open())
+            assert volume.spacing == SPACING
+            np.testing.assert_array_equal(volume.voxels, voxels_of(index))
 
     def test_nothing_is_left_of_a_finished_data_set(self, data_set, make_settings):
         found = find_inputs([str(data_set / "set")], make_settings(dimension="2d"))

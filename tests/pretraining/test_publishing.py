@@ -12,28 +12,13 @@ import torch
 from safetensors.torch import load
 from transformers import AutoImageProcessor, AutoModel
 
+from folder_contents import files_below
 from loopback_hub import LoopbackHub
 from unimiss_hf import MiTImageProcessor, MiTModel
 from unimiss_hf.pretraining import Pretrainer, publishing
 from unimiss_hf.training.hub_queue import HubQueue
 
 REPO = "owner/name"
-
-
-@pytest.fixture
-def hub(monkeypatch):
-    with LoopbackHub() as hub:
-        for name, value in hub.environment.items():
-            monkeypatch.setenv(name, value)
-        yield hub
-
-
-def files_below(folder: Path) -> dict[str, bytes]:
-    return {
-        path.relative_to(folder).as_posix(): path.read_bytes()
-        for path in folder.rglob("*")
-        if path.is_file()
-    }
 
 
 def uploaded(hub: LoopbackHub) -> dict[str, bytes]:

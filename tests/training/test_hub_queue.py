@@ -19,14 +19,6 @@ REPO = "owner/name"
 
 
 @pytest.fixture
-def hub(monkeypatch):
-    with LoopbackHub() as hub:
-        for name, value in hub.environment.items():
-            monkeypatch.setenv(name, value)
-        yield hub
-
-
-@pytest.fixture
 def told() -> list[str]:
     return []
 

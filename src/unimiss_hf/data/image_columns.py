@@ -1,5 +1,6 @@
 """Which column of a data set holds the images, brought to one kind of record."""
 
+from collections.abc import Callable
 from typing import Any
 
 import PIL.Image
@@ -12,6 +13,14 @@ FILE_SUFFIXES: dict[str, tuple[str, ...]] = {
     "3d": (".nii", ".nii.gz"),
 }
 FEATURES: dict[str, type[Image] | type[Nifti]] = {"2d": Image, "3d": Nifti}
+
+
+def generated(
+    generate: Callable[..., Any], dimension: Dimension, **arguments: Any
+) -> IterableDataset:
+    """Records `{"image": {"path", "bytes"}}` of a generator, a shard for each of its `files`."""
+    features = Features({"image": FEATURES[dimension](decode=False)})
+    return IterableDataset.from_generator(generate, features=features, gen_kwargs=arguments)
 
 
 def image_column(

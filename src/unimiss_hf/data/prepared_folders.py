@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import fsspec
-from datasets import DownloadManager, Features, Image, IterableDataset, Nifti
+from datasets import DownloadManager, IterableDataset
 from huggingface_hub import hf_hub_download, snapshot_download
 from huggingface_hub.errors import (
     EntryNotFoundError,
@@ -24,7 +24,8 @@ from huggingface_hub.errors import (
 
 from ..input_checks_mit import require_spacing
 from .errors import one_line
-from .parquet_rows import row_address, stream_rows
+from .image_columns import generated
+from .parquet_rows import is_remote, row_address, stream_rows
 from .prepared import COLUMN_OF_DIMENSION, FORMAT_VERSION, PART_OF_DIMENSION
 from .reading import Dimension
 
@@ -85,21 +86,13 @@ class PreparedPart:
         A volume's record is the address of its row, as a window needs a small part of it. A
         radiograph's holds its bytes, as rows that are read one after another are read fastest.
         """
-        if not self.is_sequential:
-            counts = [shard.num_samples for shard in self.shards]
-            return IterableDataset.from_generator(
-                _addresses_of_rows,
-                features=Features({"image": Nifti(decode=False)}),
-                gen_kwargs={"files": list(zip(self.addresses, counts, strict=True))},
-            )
-        return IterableDataset.from_generator(
-            stream_rows,
-            features=Features({"image": Image(decode=False)}),
-            gen_kwargs={
-                "files": list(self.addresses),
-                "column": COLUMN_OF_DIMENSION[self.dimension],
-            },
-        )
+        if self.is_sequential:
+            column = COLUMN_OF_DIMENSION[self.dimension]
+            files = list(self.addresses)
+            return generated(stream_rows, self.dimension, files=files, column=column)
+        counts = [shard.num_samples for shard in self.shards]
+        files = list(zip(self.addresses, counts, strict=True))
+        return generated(_addresses_of_rows, self.dimension, files=files)
 
 
 @dataclass(frozen=True)
@@ -137,7 +130,7 @@ class PreparedFolder:
         if not splits.get(split):
             raise ValueError(f"{self.name} has no split {split!r} of {name}, but {sorted(splits)}.")
         shards = splits[split]
-        if "://" not in self.base:
+        if not is_remote(self.base):
             self._require_files(shards)
         addresses = tuple(f"{self.base}/{shard.file}" for shard in shards)
         spacing = self.spacing if dimension == "3d" else None
@@ -151,7 +144,7 @@ class PreparedFolder:
             OSError: if they cannot be downloaded.
         """
         part = self.part(dimension, split)
-        if "://" not in self.base:
+        if not is_remote(self.base):
             return part
         if self.repository is None:
             return replace(part, addresses=_downloaded(part.addresses))

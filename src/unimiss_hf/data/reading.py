@@ -18,7 +18,8 @@ from torch.nn import functional
 from ..grey_levels_mit import GreyWindow
 from ..hounsfield_mit import AIR_HU, HU_SCALE, MAX_HU, apply_window
 from ..image_reading_mit import read_radiograph, read_volume
-from .parquet_rows import StreamingError, read_row, split_row_address
+from ..volume_grids_mit import reverse_axes
+from .parquet_rows import StreamingError, is_remote, read_row, split_row_address
 from .prepared import COLUMN_OF_DIMENSION, PreparedVolume, is_encoded_volume
 from .sample_cache import SampleCache
 
@@ -70,15 +71,8 @@ class LazyVolume:
         channel, *place = key if isinstance(key, tuple) else (key,)
         if channel is ...:
             channel, place = slice(None), [..., *place]
-        return self.read(tuple(place))[None][channel]
-
-    def read(self, place: tuple, out: np.ndarray | None = None) -> np.ndarray:
-        """Read voxels of a place, slices of (depth, height, width), into an array if one is given.
-
-        Raises:
-            BadSampleError: if what is stored there is damaged.
-        """
-        return np.divide(self.read_hounsfield(place), np.float32(HU_SCALE), out=out)
+        voxels = np.divide(self.read_hounsfield(tuple(place)), np.float32(HU_SCALE))
+        return voxels[None][channel]
 
     def read_hounsfield(self, place: tuple) -> np.ndarray:
         """Read voxels of a place as they are stored: int16 HU, clipped, a new array.
@@ -166,11 +160,10 @@ def read_record(
     # Damaged files make the decoders raise nearly any type of error, SyntaxError and MemoryError
     # among them, so none can be left out here.
     try:
-        row = None if value.get("bytes") is not None else split_row_address(value.get("path") or "")
-        if row is not None:
-            path, content = read_row(*row, COLUMN_OF_DIMENSION[dimension])
-            value = {"path": path, "bytes": memoryview(content)}
-            name = f"{path} ({name})" if path else name
+        fetched = _row_fetched(value, dimension)
+        if fetched is not value:
+            name = f"{fetched['path']} ({name})" if fetched["path"] else name
+            value = fetched
         content = value.get("bytes")
         if dimension == "3d" and content is not None and is_encoded_volume(content):
             array = LazyVolume(PreparedVolume(content), value.get("path") or name)
@@ -376,11 +369,12 @@ def open_image(value: Mapping[str, Any], dimension: Dimension) -> Any:
     Raises:
         ValueError, OSError: if the record holds nothing that can be opened.
     """
+    value = _row_fetched(value, dimension)
     path, content = value.get("path"), value.get("bytes")
     if content is None:
         if not path:
             raise ValueError("the record holds neither a path nor bytes")
-        if "://" not in path:
+        if not is_remote(path):
             return path
         # Streams name a compressed file gzip://member::address, but gunzipping happens below.
         address = path.split("::")[-1] if path.startswith("gzip://") else path
@@ -388,7 +382,20 @@ def open_image(value: Mapping[str, Any], dimension: Dimension) -> Any:
             content = file.read()
     if dimension == "2d":
         return Image.open(io.BytesIO(content))
+    if is_encoded_volume(content):
+        volume = PreparedVolume(content)
+        affine = np.diag([*volume.spacing[::-1], 1.0])
+        return nibabel.Nifti1Image(reverse_axes(volume[:]), affine)
     return _nifti_from_bytes(content)
+
+
+def _row_fetched(value: Mapping[str, Any], dimension: Dimension) -> Mapping[str, Any]:
+    """A record's value; where that is a row's address, the path and the bytes of the row."""
+    row = None if value.get("bytes") is not None else split_row_address(value.get("path") or "")
+    if row is None:
+        return value
+    path, content = read_row(*row, COLUMN_OF_DIMENSION[dimension])
+    return {"path": path, "bytes": memoryview(content)}
 
 
 def _nifti_from_bytes(content: bytes) -> nibabel.Nifti1Image:

@@ -11,7 +11,6 @@ from urllib.parse import urlsplit
 from datasets import (
     Dataset,
     DatasetDict,
-    Features,
     IterableDataset,
     IterableDatasetDict,
     get_dataset_config_names,
@@ -22,7 +21,7 @@ from datasets import (
 from datasets.packaged_modules.parquet.parquet import Parquet
 
 from ..input_checks_mit import did_you_mean, near_matches
-from .image_columns import FEATURES, FILE_SUFFIXES, feature_of, image_column, undecoded
+from .image_columns import FEATURES, FILE_SUFFIXES, feature_of, generated, image_column, undecoded
 from .parquet_rows import read_features, stream_rows
 from .prepared import COLUMN_OF_DIMENSION, PART_OF_DIMENSION
 from .prepared_folders import NOTE, PreparedFolder, find_at_address, find_in_folder, find_on_hub
@@ -250,9 +249,9 @@ def _from_files(
             f"{len(missing)} of {len(files)} files are missing, or folders: {missing[:3]}"
         )
     suffixes = {suffix_of(file) for file in files}
-    if len(suffixes) == 1 and suffixes <= SHARD_BUILDERS.keys():
+    builder = _shard_builder(suffixes)
+    if builder is not None:
         options = {"data_files": {split: [str(file) for file in files]}}
-        builder = SHARD_BUILDERS[suffixes.pop()]
         return _loaded(builder, dimension, column, name, split, streaming, options=options)
     if not suffixes <= set(FILE_SUFFIXES[dimension]):
         raise ValueError(
@@ -273,9 +272,9 @@ def _from_addresses(
     name: str,
 ) -> Source:
     suffixes = {suffix_of(Path(urlsplit(address).path)) for address in addresses}
-    if len(suffixes) == 1 and suffixes <= SHARD_BUILDERS.keys():
+    builder = _shard_builder(suffixes)
+    if builder is not None:
         options = {"data_files": {split: list(addresses)}}
-        builder = SHARD_BUILDERS[suffixes.pop()]
         return _loaded(builder, dimension, column, name, split, streaming, options=options)
     prepared = find_at_address(addresses[0]) if len(addresses) == 1 else None
     if prepared is None:
@@ -284,6 +283,11 @@ def _from_addresses(
             f"of a Parquet, Arrow or tar file; got {', '.join(addresses[:3])}."
         )
     return _from_prepared(prepared, dimension, streaming, split, column)
+
+
+def _shard_builder(suffixes: set[str]) -> str | None:
+    """The library's builder of dataset files, if they are all of one kind."""
+    return SHARD_BUILDERS.get(next(iter(suffixes))) if len(suffixes) == 1 else None
 
 
 def _loaded(
@@ -309,11 +313,7 @@ def _loaded(
     # Why the library's own stream of Parquet is not taken, `parquet_rows` says.
     features = builder.info.features or read_features(files[0])
     column = image_column(features, dimension, column, name)
-    records = IterableDataset.from_generator(
-        stream_rows,
-        features=Features({"image": FEATURES[dimension](decode=False)}),
-        gen_kwargs={"files": list(files), "column": column},
-    )
+    records = generated(stream_rows, dimension, files=list(files), column=column)
     num_samples = _known_samples(builder.info.splits, split)
     if num_samples is None:
         _require_records(records, name)

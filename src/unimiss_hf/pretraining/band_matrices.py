@@ -61,11 +61,6 @@ class BandMatrix:
         """The whole matrix as a sparse tensor."""
         return self.dense().to_sparse_coo()
 
-    @cached_property
-    def turned_blocks(self) -> torch.Tensor:
-        """The blocks `(num_blocks, columns, rows)`, without a copy."""
-        return self.blocks.mT
-
 
 @lru_cache(maxsize=1024)
 def resize_matrix(length: int, new_length: int, factor: float = 1.0) -> BandMatrix:

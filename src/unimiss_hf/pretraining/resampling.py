@@ -74,11 +74,12 @@ def blur(images: torch.Tensor, sigmas: Sequence[float]) -> torch.Tensor:
         The blurred images, of the same shape, in memory of their own.
     """
     lengths = images.shape[2:]
-    matrices = {
-        length: [gaussian_matrix(length, sigma) for sigma in sigmas] for length in set(lengths)
+    stacks = {
+        length: _stack([gaussian_matrix(length, sigma) for sigma in sigmas], length, images.device)
+        for length in set(lengths)
     }
     for axis, length in enumerate(lengths):
-        images = multiply_axis(images, matrices[length], axis - len(lengths))
+        images = _multiply(images, stacks[length], axis - len(lengths))
     return images
 
 
@@ -99,13 +100,20 @@ def multiply_axis(images: torch.Tensor, matrices: Sequence[BandMatrix], axis: in
     Returns:
         `(batch, ...)` with the new length along the axis.
     """
-    new_length = matrices[0].shape[0]
-    stacked = torch.zeros(len(matrices), new_length, images.shape[axis])
+    return _multiply(images, _stack(matrices, images.shape[axis], images.device), axis)
+
+
+def _stack(matrices: Sequence[BandMatrix], length: int, device: torch.device) -> torch.Tensor:
+    """Put matrices of an axis of a length into one tensor, `(batch, new length, length)`."""
+    stacked = torch.zeros(len(matrices), matrices[0].shape[0], length)
     for row, matrix in zip(stacked, matrices, strict=True):
         row[:, : matrix.shape[1]] = matrix.dense()
-    stacked = stacked.to(images.device, non_blocking=True)
+    return stacked.to(device, non_blocking=True)
+
+
+def _multiply(images: torch.Tensor, stacked: torch.Tensor, axis: int) -> torch.Tensor:
     between = (1,) * (images.ndim - 3) if axis == -1 else (1,) * (images.ndim + axis - 1)
-    stacked = stacked.view(len(matrices), *between, new_length, -1)
+    stacked = stacked.view(len(stacked), *between, *stacked.shape[1:])
     if axis == -1:
         return images @ stacked.mT
     trailing = images.shape[axis + 1 :]
@@ -246,5 +254,5 @@ class SingleImageResampler(threading.local):
         parts = image.as_strided((num_blocks, count, columns), (matrix.step, length, 1))
         product = self._take((*others, matrix.shape[0]))
         blocks = product.as_strided((num_blocks, count, rows), (rows, matrix.shape[0], 1))
-        torch.bmm(parts, matrix.turned_blocks, out=blocks)
+        torch.bmm(parts, matrix.blocks.mT, out=blocks)
         return product

@@ -10,8 +10,9 @@ from typing import Any, Self
 import yaml
 from accelerate import Accelerator
 from accelerate.utils import broadcast_object_list
-from filelock import FileLock, Timeout
+from filelock import FileLock
 
+from ..data.folder_locks import take_lock
 from ..training.checkpoints import CheckpointStore
 from ..training.ranking import Ranking
 from ..training.run_log import RunLog
@@ -70,7 +71,7 @@ class RunFolder:
         self._publisher: Publisher | None = None
         self._tell: Callable[[str], None] = logger.info
         self._saved_at: int | None = None
-        self._lock = FileLock(self.path / ".lock")
+        self._lock = FileLock(self.path / ".lock", timeout=_LOCK_SECONDS)
 
     def __enter__(self) -> Self:
         return self
@@ -92,7 +93,7 @@ class RunFolder:
     def best(self) -> Path | None:
         """The best checkpoint, if `best_metric` says what that is."""
         found = self.checkpoints.best()
-        return None if found is None else self.checkpoints.folder / f"step-{found[0]:08d}"
+        return None if found is None else self.checkpoints.folder_of(found[0])
 
     def claim(self) -> None:
         """Make sure that no other run writes into the folder.
@@ -102,12 +103,13 @@ class RunFolder:
         """
         if self.accelerator.is_main_process:
             try:
-                self._lock.acquire(timeout=_LOCK_SECONDS)
-            except Timeout as error:
-                raise OSError(
+                take_lock(
+                    self._lock,
                     f"Another run is writing into {self.path}; one that was just stopped may "
-                    "still be saving. Wait for it, or give another --output."
-                ) from error
+                    "still be saving. Wait for it, or give another --output.",
+                )
+            except BlockingIOError:
+                raise
             except OSError as error:
                 raise _explained(error, self.path) from error
 
@@ -202,7 +204,7 @@ class RunFolder:
             self.accelerator.wait_for_everyone()
             self._saved_at = state.step
         if self._publisher is not None:
-            checkpoint = self.checkpoints.folder / f"step-{state.step:08d}"
+            checkpoint = self.checkpoints.folder_of(state.step)
             self._publisher.offer(checkpoint, state.step, last)
 
     def _write_checkpoint(self, state: TrainingState, snapshot: Snapshot) -> None:
@@ -230,7 +232,7 @@ class RunFolder:
         Raises:
             OSError: If it cannot be written.
         """
-        checkpoint = self.checkpoints.folder / f"step-{self.total_steps:08d}"
+        checkpoint = self.checkpoints.folder_of(self.total_steps)
         partial = self.model.with_name(f".{self.model.name}.partial")
         try:
             shutil.rmtree(partial, ignore_errors=True)

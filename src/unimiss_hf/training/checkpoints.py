@@ -112,6 +112,10 @@ class CheckpointStore:
             )
         return None
 
+    def folder_of(self, step: int) -> Path:
+        """Where the checkpoint of a step is, once it is written."""
+        return self.folder / f"step-{step:08d}"
+
     def best(self, until: int | None = None) -> tuple[int, float] | None:
         """Find the best checkpoint, the earliest of equal ones, whether or not it is intact.
 
@@ -153,7 +157,7 @@ class CheckpointStore:
         """
         if step < 0:
             raise ValueError(f"A checkpoint's step cannot be negative, got {step}.")
-        target = self.folder / f"step-{step:08d}"
+        target = self.folder_of(step)
         partial = self.folder / f".{target.name}.partial-{os.getpid()}"
         try:
             self._check_folder()
@@ -255,7 +259,7 @@ class CheckpointStore:
                 if link.is_symlink():
                     link.unlink()
                 return
-            target = f"step-{step:08d}"
+            target = self.folder_of(step).name
             partial = self.folder / f".{target}.partial-{os.getpid()}"
             if not link.is_symlink() or link.readlink() != Path(target):
                 partial.symlink_to(target, target_is_directory=True)

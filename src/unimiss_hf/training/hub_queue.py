@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import math
 import os
 import shlex
 import shutil
@@ -111,6 +112,8 @@ class HubQueue:
             self.tell(f"Warning: {name} cannot be queued for the Hub in {self.folder}: {error}.")
             return
         self._drop_superseded()
+        if self._next_attempt == math.inf:
+            self._next_attempt = 0.0
         self.poll()
 
     def poll(self) -> None:
@@ -127,6 +130,9 @@ class HubQueue:
             waiting = self.waiting
             if waiting is not None or not self._made:
                 self._begin(waiting)
+            else:
+                # Nothing waits until something is added.
+                self._next_attempt = math.inf
 
     def finish(self, seconds: float, stop: Callable[[], bool] = lambda: False) -> bool:
         """Wait for what is under way and make last attempts; say what is left, and where.

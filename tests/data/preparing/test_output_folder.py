@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from folder_contents import files_below
 from unimiss_hf.data.preparing.origins import find_origins
 from unimiss_hf.data.preparing.output_folder import OutputFolder
 from unimiss_hf.data.preparing.planning import make_plan
@@ -47,11 +48,6 @@ def run(output, plan_of, make_settings):
     return act
 
 
-def files_of(folder: Path) -> dict[str, bytes]:
-    found = (path for path in sorted(folder.rglob("*")) if path.is_file())
-    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in found}
-
-
 SHARDS = [f"radiographs/train-{index:05d}-of-00003.parquet" for index in range(3)]
 
 
@@ -59,32 +55,32 @@ def test_nothing_can_be_opened_before_all_is_there(output, run):
     assert len(run(most=2)) == 2
     assert [path.name for path in output.iterdir()] == [".preparation"]
     assert len(run()) == 1
-    visible = [name for name in files_of(output) if not name.startswith(".")]
+    visible = [name for name in files_below(output) if not name.startswith(".")]
     assert visible == ["README.md", "prepared.json", *SHARDS]
     assert run() == []
 
 
 def test_what_is_missing_or_damaged_is_made_again(output, run):
     run()
-    before = files_of(output)
+    before = files_below(output)
     (output / SHARDS[0]).unlink()
     (output / SHARDS[1]).write_bytes(b"damaged")
     (output / ".preparation" / "radiographs-train-00002.json").write_text("{")
     assert len(run()) == 3
-    assert files_of(output) == before
+    assert files_below(output) == before
     (output / SHARDS[2]).unlink()
     assert run() == ["radiographs-train-00002"]
-    assert files_of(output) == before
+    assert files_below(output) == before
 
 
 def test_a_kill_while_files_are_put_in_their_places_is_made_good(output, run):
     run()
-    before = files_of(output)
+    before = files_below(output)
     # As it is after two of three files were moved.
     (output / "prepared.json").unlink()
     (output / SHARDS[2]).rename(output / ".preparation" / "radiographs-train-00002.parquet")
     assert run() == []
-    assert files_of(output) == before
+    assert files_below(output) == before
 
 
 def test_shards_with_failures_are_tried_again_when_asked(output, run, films):

@@ -12,14 +12,10 @@ import numpy as np
 import pytest
 from datasets import load_dataset
 
+from folder_contents import files_below
 from unimiss_hf.data.prepared import PreparedVolume
 from unimiss_hf.data.preparing.loop import prepare
 from unimiss_hf.image_reading_mit import read_volume
-
-
-def files_of(folder: Path) -> dict[str, bytes]:
-    found = (path for path in sorted(folder.rglob("*")) if path.is_file())
-    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in found}
 
 
 @pytest.fixture
@@ -32,7 +28,7 @@ def uninterrupted(tmp_path, films, scans, make_settings) -> dict[str, bytes]:
     """What a run with one process writes."""
     folder = tmp_path / "other" / "set"
     prepare([films, scans], folder, make_settings())
-    return files_of(folder)
+    return files_below(folder)
 
 
 def when(condition, act) -> threading.Thread:
@@ -55,7 +51,7 @@ def test_everything_is_in_it_once(films, scans, output, make_settings):
     result = prepare([films, scans], output, settings)
     assert (result.num_prepared, result.num_failed, result.num_images) == (10, 1, 11)
     assert (result.num_new, result.num_shards, result.stopped_by) == (11, 10, None)
-    parts = files_of(output)
+    parts = files_below(output)
     assert result.output_bytes == sum(len(parts[name]) for name in parts if "parquet" in name)
     used = [*films.rglob("*.png"), *sorted(scans.glob("*.gz"))[1:]]
     assert result.source_bytes == sum(path.stat().st_size for path in used)
@@ -74,7 +70,7 @@ def test_everything_is_in_it_once(films, scans, output, make_settings):
         assert row["license"] == "cc-by-4.0"
     again = prepare([films, scans], output, make_settings(workers=3, license="cc-by-4.0"))
     assert (again.num_new, again.num_prepared) == (0, 10)
-    assert files_of(output) == parts
+    assert files_below(output) == parts
 
 
 @pytest.mark.parametrize("name", ["SIGTERM", "SIGINT"])
@@ -98,7 +94,7 @@ def test_a_signal_stops_it_and_the_same_call_goes_on(
     assert list(done.glob("partial*")) == []
     rest = prepare([films, scans], output, settings)
     assert rest.num_new == 11 - result.num_prepared
-    assert files_of(output) == uninterrupted
+    assert files_below(output) == uninterrupted
 
 
 def test_it_may_be_killed(films, scans, output, uninterrupted, make_settings):
@@ -113,7 +109,7 @@ def test_it_may_be_killed(films, scans, output, uninterrupted, make_settings):
     assert process.returncode == -signal.SIGKILL
     assert not (output / "prepared.json").exists()
     assert prepare([films, scans], output, make_settings(workers=2)).num_prepared == 11
-    assert files_of(output) == uninterrupted
+    assert files_below(output) == uninterrupted
 
 
 def test_what_failed_is_tried_again_when_asked(films, output, make_settings):
@@ -125,7 +121,7 @@ def test_what_failed_is_tried_again_when_asked(films, output, make_settings):
     result = prepare([films], output, make_settings(retry_failed=True))
     assert (result.num_failed, result.num_new, result.num_prepared) == (0, 1, 6)
     prepare([films], output.parent / "new" / "set", make_settings())
-    assert files_of(output) == files_of(output.parent / "new" / "set")
+    assert files_below(output) == files_below(output.parent / "new" / "set")
 
 
 def test_nothing_at_all_is_an_error(films, output, make_settings):
