@@ -30,6 +30,7 @@ from unimiss_hf import MiTConfig, MiTForPreTraining
 from unimiss_hf.pretraining.distillation import SelfDistillation, make_teacher
 from unimiss_hf.pretraining.objective import SelfDistillationObjective
 from unimiss_hf.pretraining.update import StudentUpdate
+from unimiss_hf.training.host_memory import keep_freed_memory
 
 VARIANTS = {
     "plain": "one graph, straight down",
@@ -105,6 +106,7 @@ def measure(variant: str, options: argparse.Namespace) -> dict[str, float]:
     if variant == "plain":
         step = PlainStep(student, teacher)
     else:
+        keep_freed_memory()
         step = PackageStep(
             student,
             teacher,

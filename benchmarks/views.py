@@ -40,6 +40,7 @@ from unimiss_hf.pretraining.views import (
     make_image_views,
     make_volume_views,
 )
+from unimiss_hf.training.host_memory import keep_freed_memory
 
 # The official loader, two views of a CT sample, reading included, on one core.
 OFFICIAL_SAMPLES_PER_SECOND = 23.0
@@ -56,6 +57,7 @@ Sample = tuple[torch.Tensor, ...]
 def main() -> None:
     arguments = parse_arguments()
     torch.set_num_threads(arguments.threads)
+    keep_freed_memory()  # as in training
     # That a header's spacing looks invented.
     warnings.filterwarnings("ignore", message=".*a spacing of exactly.*")
     print(f"{arguments.samples} samples, batches of {arguments.batch_size}, ", end="")

@@ -276,7 +276,7 @@ class MiTAttention(nn.Module):
         sources = hidden_states
         if self.reduction is not None:
             class_token, patch_tokens = split_tokens(hidden_states)
-            reduced = self.reduction(patch_tokens, grid)
+            reduced = remade(lambda tokens: self.reduction(tokens, grid), patch_tokens)
             sources = self.reduction_norm(torch.cat((class_token, reduced), dim=1))
 
         # (batch, tokens, channels) -> (batch, heads, tokens, head_dim)
@@ -322,22 +322,13 @@ class MiTMLP(nn.Module):
         Of what lies between, training keeps the widened tokens alone: norm and activation, cheap as
         they are, run once more in the backward pass, and the products do not.
         """
-        widened = self._remade(lambda tokens: self.up_projection(norm(tokens)), hidden_states)
-        return self._remade(self._narrow, widened)
+        random = self.dropout.p > 0
+        widened = remade(lambda tokens: self.up_projection(norm(tokens)), hidden_states)
+        return remade(self._narrow, widened, random)
 
     def _narrow(self, widened: torch.Tensor) -> torch.Tensor:
         activated = self.dropout(self.activation(widened))
         return self.dropout(self.down_projection(activated))
-
-    def _remade(
-        self, function: Callable[[torch.Tensor], torch.Tensor], tokens: torch.Tensor
-    ) -> torch.Tensor:
-        """Call a function that ends in a product, which keeps no more than its input."""
-        if not (torch.is_grad_enabled() and tokens.requires_grad):
-            return function(tokens)
-        # The checkpoint stops where the last tensor is there that the backward pass needs.
-        random = self.dropout.p > 0
-        return checkpoint(function, tokens, use_reentrant=False, preserve_rng_state=random)
 
 
 class MiTDropPath(nn.Module):
@@ -419,6 +410,24 @@ class MiTStage(nn.Module):
             hidden_states, weights = layer(hidden_states, grid, class_token_only and is_last)
             attentions.append(weights)
         return hidden_states, attentions
+
+
+def remade(
+    function: Callable[[torch.Tensor], torch.Tensor], tokens: torch.Tensor, random: bool = False
+) -> torch.Tensor:
+    """Call a function that ends in a product, which keeps no more than its input in training.
+
+    What leads to the product is made once more in the backward pass; the product is not, as that
+    ends where the last tensor is there that the gradient needs.
+
+    Args:
+        function: Makes something of the tokens, and multiplies it by weights.
+        tokens: Its argument.
+        random: Whether the function draws random numbers.
+    """
+    if not (torch.is_grad_enabled() and tokens.requires_grad):
+        return function(tokens)
+    return checkpoint(function, tokens, use_reentrant=False, preserve_rng_state=random)
 
 
 def split_tokens(hidden_states: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:

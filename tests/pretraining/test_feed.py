@@ -59,7 +59,9 @@ def test_views_are_the_same_whoever_makes_them(prepared, dimension, size):
     assert {view.shape for batch in here for view in batch.views} == {(2, 1, *size)}
     assert all(batch.seconds_on_views > 0 for batch in here)
     # One reader sees the same order as this process.
-    assert_same(batches(prepared, dimension, num_workers=1), here)
+    read = batches(prepared, dimension, num_workers=1)
+    assert_same(read, here)
+    assert all(view.is_shared() for batch in read for view in batch.views)
 
 
 @pytest.mark.parametrize("kind", ["prepared", "files"])

@@ -100,6 +100,16 @@ def test_views_are_repeatable_and_do_not_depend_on_the_batch(make, batch, settin
 
 
 @CASES
+def test_other_processes_need_not_copy_shared_views(make, batch, settings):
+    samples = batch()
+    shared = make(*samples, settings, shared=True)
+    assert all(view.is_shared() for view in shared)
+    for view, expected in zip(shared, make(*samples, settings), strict=True):
+        assert torch.equal(view, expected)
+        assert not expected.is_shared()
+
+
+@CASES
 def test_seeds_and_views_differ(make, batch, settings):
     images, extents, _ = batch(1)
     seeds = torch.tensor([1, 2, 2**62, -1])

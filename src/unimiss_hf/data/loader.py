@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
+from torch.utils.data import get_worker_info
 from torchdata.stateful_dataloader import StatefulDataLoader
 
 from ..hounsfield_mit import HU_SCALE
@@ -37,9 +38,10 @@ def make_loader(
 
     Returns:
         A loader of `{"image": (batch, 1, *window), "extent": (batch, number of axes), "start":
-        (batch, number of axes), "seed": (batch,), "name": list of str, "bad_records": (batch,),
-        "reader": (batch,)}`. Where the stream needs a part of each window only, images are as large
-        as the largest of the batch: smaller ones are followed by zeros. Or what `finish` returns.
+        (batch, number of axes), "seed": (batch,), "name": list of str, "bad_records": list of int,
+        "reader": list of int}`. Where the stream needs a part of each window only, images are as
+        large as the largest of the batch: smaller ones are followed by zeros. Or what `finish`
+        returns.
 
     Raises:
         ValueError: if there are fewer records than workers in all processes.
@@ -99,23 +101,28 @@ def _collate(
     samples: list[dict[str, Any]], finish: Callable[[dict[str, Any]], dict[str, Any]] | None
 ) -> dict[str, Any]:
     batch: dict[str, Any] = {
-        key: torch.stack([sample[key] for sample in samples])
-        for key in ("extent", "start", "seed", "bad_records", "reader")
+        key: torch.stack([sample[key] for sample in samples]) for key in ("extent", "start", "seed")
     }
-    images = _stack([sample["image"] for sample in samples])
-    batch = {"image": images, **batch, "name": [sample["name"] for sample in samples]}
+    # Another process must open a file for each tensor that it gets, so these are none.
+    batch |= {key: [sample[key] for sample in samples] for key in ("name", "bad_records", "reader")}
+    shared = finish is None and get_worker_info() is not None
+    images = _stack([sample["image"] for sample in samples], shared)
+    batch = {"image": images, **batch}
     return batch if finish is None else finish(batch)
 
 
-def _stack(images: list[torch.Tensor]) -> torch.Tensor:
-    """Stack images of any sizes, each in a corner of zeros."""
+def _stack(images: list[torch.Tensor], shared: bool) -> torch.Tensor:
+    """Stack images of any sizes, each in a corner of zeros, in memory of many processes or not."""
     if len({image.dtype for image in images}) > 1:
         images = [image if image.is_floating_point() else image / HU_SCALE for image in images]
     sizes = [image.shape for image in images]
-    if len(set(sizes)) == 1:
-        return torch.stack(images)
     largest = [max(lengths) for lengths in zip(*sizes, strict=True)]
-    stacked = torch.zeros(len(images), *largest, dtype=images[0].dtype)
-    for corner, image in zip(stacked, images, strict=True):
-        corner[tuple(slice(length) for length in image.shape)] = image
+    stacked = torch.empty(len(images), *largest, dtype=images[0].dtype)
+    if shared:
+        # Copying it into shared memory when it is sent would take as long as reading it.
+        stacked.share_memory_()
+    for place, image in zip(stacked, images, strict=True):
+        if list(image.shape) != largest:
+            place.zero_()
+        place[tuple(slice(length) for length in image.shape)] = image
     return stacked

@@ -83,7 +83,7 @@ class SampleStream(IterableDataset):
     order from a folder, the Hub and a server, so a run may go on with another copy of them.
 
     A sample is `{"image": float32 (1, *window), "extent": int64 (number of axes,), "start": int64
-    (number of axes,), "seed": int64 (), "name": str, "bad_records": int64 (), "reader": int64 ()}`.
+    (number of axes,), "seed": int64 (), "name": str, "bad_records": int, "reader": int}`.
     The window is valid in `[0:extent]` of each axis. With a `region`, the image is that part of the
     window and begins at `start`, and that of a prepared volume is int16 HU. The seed depends on the
     run's seed, the dimension, the epoch, the record's place in the source, and the number of the
@@ -299,8 +299,8 @@ class SampleStream(IterableDataset):
             "start": start,
             "seed": torch.tensor(seed, dtype=torch.int64),
             "name": array.name if isinstance(array, LazyVolume) else record_name(item.record),
-            "bad_records": torch.tensor(self._progress.records_bad, dtype=torch.int64),
-            "reader": torch.tensor(self._reader()[0], dtype=torch.int64),
+            "bad_records": self._progress.records_bad,
+            "reader": self._reader()[0],
         }
 
     def _count_bad(self, name: str, error: BadSampleError) -> None:

@@ -116,7 +116,7 @@ class Feed:
             stream,
             settings.of("batch_size", dimension),
             settings.num_workers,
-            finish=self._with_views if by_reader else None,
+            finish=partial(self._with_views, shared=True) if by_reader else None,
         )
         self._batches = None
         self._bad_records: dict[int, int] = {}
@@ -136,10 +136,7 @@ class Feed:
             samples["image"] = samples["image"].to(self.device, non_blocking=True)
             samples = self._with_views(samples)
         made = time.perf_counter()
-        for reader, count in zip(
-            samples["reader"].tolist(), samples["bad_records"].tolist(), strict=True
-        ):
-            self._bad_records[reader] = count
+        self._bad_records |= zip(samples["reader"], samples["bad_records"], strict=True)
         bad_records = sum(self._bad_records.values())
         return Batch(
             tuple(samples["views"]), samples["name"], bad_records, read - start, made - read
@@ -159,16 +156,21 @@ class Feed:
         self._batches = None
 
 
-def _with_image_views(samples: dict[str, Any], settings: ImageViewSettings) -> dict[str, Any]:
+def _with_image_views(
+    samples: dict[str, Any], settings: ImageViewSettings, shared: bool = False
+) -> dict[str, Any]:
     """Put two views in the place of the images of a batch."""
-    images = samples.pop("image")
-    views = make_image_views(images, samples["extent"], samples["seed"], settings)
+    keys = ("image", "extent", "seed", "start")
+    images, extents, seeds, _ = (samples.pop(key) for key in keys)
+    views = make_image_views(images, extents, seeds, settings, shared)
     return {**samples, "views": views}
 
 
-def _with_volume_views(samples: dict[str, Any], settings: VolumeViewSettings) -> dict[str, Any]:
+def _with_volume_views(
+    samples: dict[str, Any], settings: VolumeViewSettings, shared: bool = False
+) -> dict[str, Any]:
     """Put two views in the place of the volumes of a batch."""
-    volumes = samples.pop("image")
-    extents, seeds, starts = samples["extent"], samples["seed"], samples["start"]
-    views = make_volume_views(volumes, extents, seeds, settings, starts)
+    keys = ("image", "extent", "seed", "start")
+    volumes, extents, seeds, starts = (samples.pop(key) for key in keys)
+    views = make_volume_views(volumes, extents, seeds, settings, starts, shared)
     return {**samples, "views": views}

@@ -11,6 +11,7 @@ from accelerate.utils import gather_object, set_seed
 
 from ..data.stream import TooManyBadRecordsError
 from ..modeling_mit import MiTForPreTraining
+from ..training.host_memory import keep_freed_memory
 from ..training.progress import Progress
 from ..training.signals import StopRequest, follow_parent
 from .acceleration import choose_float32_arithmetic, compile_blocks
@@ -61,6 +62,8 @@ class RunResult:
 class Pretrainer:
     """Pretrains MiT on two dimensions in turn, by self-distillation.
 
+    The process and those that read for it keep memory that they free (see `keep_freed_memory`).
+
     Args:
         settings: Settings of the run.
         accelerator: Devices, processes and mixed precision; by default what `accelerate launch`
@@ -81,6 +84,7 @@ class Pretrainer:
             log_with=settings.report_to or None, project_dir=str(self.output)
         )
         check_accelerator(self.accelerator)
+        keep_freed_memory()
         _check_trackers(self.accelerator, settings)
         # Data first: nothing is built for a run that has none.
         if not settings.dimensions:

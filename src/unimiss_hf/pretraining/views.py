@@ -38,6 +38,7 @@ def make_image_views(
     extents: torch.Tensor,
     seeds: torch.Tensor,
     settings: ImageViewSettings | None = None,
+    shared: bool = False,
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Make two views of each image.
 
@@ -51,6 +52,7 @@ def make_image_views(
         extents: `(batch, 2)`, integers: the image is valid in `[0:extent]` of each axis.
         seeds: `(batch,)`, integers.
         settings: The official recipe by default.
+        shared: Whether another process is to have the views without copying them, on a CPU.
 
     Returns:
         Two views `(batch, 1, *settings.size)`, float32 in [0, 1], on the images' device.
@@ -64,7 +66,7 @@ def make_image_views(
         [draw_image_view(extent, seed, view, settings) for extent, seed in samples]
         for view in range(NUM_VIEWS)
     ]
-    return _make(images, plans, settings.size, _render_images, _render_image)
+    return _make(images, plans, settings.size, shared, _render_images, _render_image)
 
 
 @torch.no_grad()
@@ -74,6 +76,7 @@ def make_volume_views(
     seeds: torch.Tensor,
     settings: VolumeViewSettings | None = None,
     starts: torch.Tensor | None = None,
+    shared: bool = False,
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Make two views of each volume.
 
@@ -90,6 +93,7 @@ def make_volume_views(
         settings: The official recipe by default.
         starts: `(batch, 3)`, integers: where each volume begins, if no more of it is given than its
             views need (see `needed_region`). The extent is that of the whole all the same.
+        shared: Whether another process is to have the views without copying them, on a CPU.
 
     Returns:
         Two views `(batch, 1, *settings.size)`, float32, HU / 1024, on the volumes' device.
@@ -111,7 +115,7 @@ def make_volume_views(
         ]
     plans = [[views[view] for views in drawn] for view in range(NUM_VIEWS)]
     factor = 1.0 if volumes.is_floating_point() else 1 / HU_SCALE
-    return _make(volumes, plans, settings.size, _render_volumes, _render_volume, factor)
+    return _make(volumes, plans, settings.size, shared, _render_volumes, _render_volume, factor)
 
 
 def _in_part(
@@ -133,6 +137,7 @@ def _make(
     images: torch.Tensor,
     plans: list[list[Any]],
     size: Sequence[int],
+    shared: bool,
     render: Callable[[torch.Tensor, list[Any]], torch.Tensor],
     render_one: Callable[[torch.Tensor, Any, float, torch.Tensor], None],
     factor: float = 1.0,
@@ -142,7 +147,8 @@ def _make(
             render(crop_and_resize(images, [plan.box for plan in of_view], size, factor), of_view)
             for of_view in plans
         )
-    views = torch.empty(NUM_VIEWS, images.shape[0], 1, *size).unbind()
+    both = torch.empty(NUM_VIEWS, images.shape[0], 1, *size)
+    views = (both.share_memory_() if shared else both).unbind()
     for index, image in enumerate(images):
         for view, of_view in zip(views, plans, strict=True):
             render_one(image[0], of_view[index], factor, view[index, 0])
