@@ -3,11 +3,12 @@
     python benchmarks/pretraining_step.py --size small --dimension 3d --batch-size 4 \
         --prototypes 65536
 
-Each variant runs in a process of its own, so that peak memory is its own. `plain` is the method
-written straight down: one graph over all outputs, every slice compared with every prototype, the
-whole decoder, three-channel slices. The others are this package's step. All do the same arithmetic
-on the same random views; their last losses are printed so that you can see it. Random views are
-made beforehand: the time is that of teacher, student and update.
+Each variant runs in a process of its own, so that peak memory is its own, and they take their steps
+in turn, so that a machine that slows down slows all of them; ratios are medians over these rounds.
+`plain` is the method written straight down: one graph over all outputs, every slice compared with
+every prototype, the whole decoder, three-channel slices. The others are this package's step. All
+but `stride` do the same arithmetic on the same random views; their last losses are printed so that
+you can see it. Random views are made beforehand: the time is that of teacher, student and update.
 
 `--breakdown` prints instead where the time of this package's step goes, with samples that are read
 and made into views as in training, of `--folder` or of random files.
@@ -20,6 +21,7 @@ import statistics
 import subprocess
 import sys
 import time
+from contextlib import ExitStack
 from pathlib import Path
 
 import torch
@@ -36,7 +38,9 @@ VARIANTS = {
     "plain": "one graph, straight down",
     "view": "this package: backward per view and dimension",
     "sample": "this package: backward per sample as well",
+    "stride": "this package: backward per view and dimension, every second slice",
 }
+SETTINGS = {"view": {}, "sample": {"samples_per_backward": 1}, "stride": {"slice_stride": 2}}
 
 
 def main() -> None:
@@ -47,22 +51,26 @@ def main() -> None:
     parser.add_argument("--dimension", choices=("2d", "3d"), default="3d")
     parser.add_argument("--batch-size", type=int, default=4)
     parser.add_argument("--prototypes", type=int, default=65536)
-    parser.add_argument("--slice-stride", type=int, default=1, help="of the variants but `plain`")
-    parser.add_argument("--steps", type=int, default=4, help="timed steps, after one untimed")
+    parser.add_argument("--steps", type=int, default=5, help="timed steps, after one untimed")
     parser.add_argument("--threads", type=int, default=None, help="default: torch's choice")
     parser.add_argument("--device", default="cpu", help="cpu or cuda")
     parser.add_argument(
-        "--variants", nargs="+", choices=list(VARIANTS), default=list(VARIANTS), help="what to run"
+        "--variants",
+        nargs="+",
+        choices=list(VARIANTS),
+        default=["plain", "view", "sample"],
+        help="what to run; ratios are to the first",
     )
     parser.add_argument("--breakdown", action="store_true", help="print the parts of a step")
     parser.add_argument("--folder", type=Path, help="data set of --breakdown; random by default")
     parser.add_argument("--workers", type=int, default=0, help="reading processes of --breakdown")
     parser.add_argument("--crops-per-volume", type=int, default=1, help="of --breakdown")
+    parser.add_argument("--slice-stride", type=int, default=1, help="of --breakdown")
     parser.add_argument("--samples-per-backward", type=int, help="of --breakdown; default: all")
     parser.add_argument("--child", choices=list(VARIANTS), help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.child:
-        print(json.dumps(measure(options.child, options)))
+        take_steps(options.child, options)
         return
     print(
         f"MiT-{options.size}, {options.dimension}, batch {options.batch_size}, "
@@ -75,19 +83,35 @@ def main() -> None:
 
 
 def compare(options: argparse.Namespace) -> None:
+    with ExitStack() as stack:
+        variants = dict.fromkeys(options.variants)
+        processes = {variant: stack.enter_context(start(variant)) for variant in variants}
+        results = {variant: [] for variant in processes}
+        for _ in range(options.steps + 1):
+            for variant, process in processes.items():
+                process.stdin.write("\n")
+                process.stdin.flush()
+                results[variant].append(json.loads(process.stdout.readline()))
     print(f"{'variant':<9}{'s/step':>8}{'min':>8}{'samples/s':>11}{'peak GB':>9}{'loss':>13}")
-    first = None
-    for variant in options.variants:
-        command = [sys.executable, str(Path(__file__)), *sys.argv[1:], "--child", variant]
-        result = json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout)
-        first = first or result
+    baseline, *_ = results.values()
+    for variant, steps in results.items():
+        pairs = list(zip(baseline, steps, strict=True))[1:]
+        seconds = [step["seconds"] for _, step in pairs]
+        speed = statistics.median(old["seconds"] / new["seconds"] for old, new in pairs)
+        memory = steps[-1]["gigabytes"]
+        median = statistics.median(seconds)
         print(
-            f"{variant:<9}{result['seconds']:>8.2f}{result['fastest']:>8.2f}"
-            f"{options.batch_size / result['seconds']:>11.2f}{result['gigabytes']:>9.2f}"
-            f"{result['loss']:>13.6f}   {first['seconds'] / result['seconds']:.2f} x the speed, "
-            f"{result['gigabytes'] / first['gigabytes']:.2f} x the memory of {options.variants[0]}",
-            flush=True,
+            f"{variant:<9}{median:>8.2f}{min(seconds):>8.2f}{options.batch_size / median:>11.2f}"
+            f"{memory:>9.2f}{steps[-1]['loss']:>13.6f}   {speed:.2f} x the speed, "
+            f"{memory / baseline[-1]['gigabytes']:.2f} x the memory of {options.variants[0]}"
         )
+
+
+def start(variant: str) -> subprocess.Popen:
+    """Start the process of a variant, which takes a step for each line that it gets."""
+    command = [sys.executable, str(Path(__file__)), *sys.argv[1:], "--child", variant]
+    pipe = subprocess.PIPE
+    return subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True)
 
 
 def make_networks(options: argparse.Namespace) -> tuple[MiTForPreTraining, MiTForPreTraining]:
@@ -100,42 +124,31 @@ def make_networks(options: argparse.Namespace) -> tuple[MiTForPreTraining, MiTFo
     return student, make_teacher(student)
 
 
-def measure(variant: str, options: argparse.Namespace) -> dict[str, float]:
+def take_steps(variant: str, options: argparse.Namespace) -> None:
+    """Take a step for each line of the input, and print what it took as a line of JSON."""
     student, teacher = make_networks(options)
     device, config = student.device, student.config
     if variant == "plain":
         step = PlainStep(student, teacher)
     else:
-        keep_freed_memory()
-        step = PackageStep(
-            student,
-            teacher,
-            samples_per_backward=1 if variant == "sample" else None,
-            slice_stride=options.slice_stride,
-        )
+        keep_freed_memory()  # as in training
+        step = PackageStep(student, teacher, **SETTINGS[variant])
     shape = (1, *config.volume_size) if options.dimension == "3d" else (1, *config.image_size)
     generator = torch.Generator().manual_seed(1)
     views = tuple(
         torch.rand((options.batch_size, *shape), generator=generator).to(device) for _ in range(2)
     )
-
-    seconds = []
-    for _ in range(options.steps + 1):
+    for _ in sys.stdin:
         start = time.perf_counter()
         loss = step(views)
         if device.type == "cuda":
             torch.cuda.synchronize()
-        seconds.append(time.perf_counter() - start)
-    if device.type == "cuda":
-        peak = torch.cuda.max_memory_allocated()
-    else:
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-    return {
-        "seconds": statistics.median(seconds[1:]),
-        "fastest": min(seconds[1:]),
-        "gigabytes": peak / 1e9,
-        "loss": loss,
-    }
+        seconds = time.perf_counter() - start
+        if device.type == "cuda":
+            peak = torch.cuda.max_memory_allocated()
+        else:
+            peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+        print(json.dumps({"seconds": seconds, "gigabytes": peak / 1e9, "loss": loss}), flush=True)
 
 
 class PackageStep:

@@ -21,8 +21,8 @@ def resident():
 
 if sys.argv[1] == "keep":
     assert keep_freed_memory()
-for _ in range(2):
-    torch.ones({LENGTH})
+# Larger, so that the others fit in its place even if something small is put there.
+torch.ones({LENGTH + LENGTH // 50})
 before = faults()
 for _ in range(5):
     torch.ones({LENGTH})
