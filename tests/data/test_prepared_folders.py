@@ -13,7 +13,13 @@ from datasets import load_dataset
 
 from loopback_hub import LoopbackHub, Repository
 from prepared_folders import radiograph_row, served, tiny_folder, volume_row, write_prepared
-from unimiss_hf.data.prepared_folders import NOTE, find_at_address, find_in_folder
+from unimiss_hf.data.prepared_folders import (
+    NOTE,
+    PreparedFolder,
+    PreparedShard,
+    find_at_address,
+    find_in_folder,
+)
 from unimiss_hf.data.reading import read_record
 from unimiss_hf.data.sources import Source, open_source
 
@@ -240,3 +246,14 @@ def test_on_the_hub(folder, tmp_path):
     assert unknown.startswith("FileNotFoundError: 'owner/nothing' is neither")
     assert "private" in unknown
     assert offline == said[0]
+
+
+def test_several_splits_are_one_part():
+    shards = {split: (PreparedShard(f"{split}.parquet", 4, 9),) for split in ("train", "test")}
+    folder = PreparedFolder("set", "https://host/set", (3, 1, 1), {"radiographs": shards})
+    both = folder.part("2d", "train+test")
+    assert both.num_samples == 8
+    assert both.addresses == tuple(f"https://host/set/{name}.parquet" for name in shards)
+    assert folder.part("2d", "test+test").num_samples == 4
+    with pytest.raises(ValueError, match=r"no split 'tset' of radiographs.*joined by"):
+        folder.part("2d", "train+tset")

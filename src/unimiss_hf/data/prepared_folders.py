@@ -114,7 +114,7 @@ class PreparedFolder:
     repository: tuple[str, str] | None = None
 
     def part(self, dimension: Dimension, split: str) -> PreparedPart:
-        """The samples of a dimension and split, where they lie.
+        """The samples of a dimension and split, or of several as `train+test`, where they lie.
 
         Raises:
             ValueError: if there are none; says which there are.
@@ -127,9 +127,15 @@ class PreparedFolder:
                 f"{sorted(self.parts)} alone, and {dimension} images are {name!r}."
             )
         splits = self.parts[name]
-        if not splits.get(split):
-            raise ValueError(f"{self.name} has no split {split!r} of {name}, but {sorted(splits)}.")
-        shards = splits[split]
+        # As the datasets library writes several; each counts once.
+        wanted = list(dict.fromkeys(split.split("+")))
+        for one in wanted:
+            if not splits.get(one):
+                raise ValueError(
+                    f"{self.name} has no split {one!r} of {name}, but {sorted(splits)}. Name one, "
+                    f"or several joined by '+'."
+                )
+        shards = tuple(shard for one in wanted for shard in splits[one])
         if not is_remote(self.base):
             self._require_files(shards)
         addresses = tuple(f"{self.base}/{shard.file}" for shard in shards)
