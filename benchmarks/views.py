@@ -140,7 +140,7 @@ def measure_prepared(folder: Path, arguments: argparse.Namespace) -> None:
     def make(batch: dict) -> None:
         make_volume_views(batch["image"], batch["extent"], batch["seed"], settings, batch["start"])
 
-    cpu, wall = timed(zip(kept, kept, strict=True), lambda pair: make(pair[0]))
+    cpu, wall = timed(kept, make)
     show("CT: prepared, views of that in memory", arguments, cpu, wall, None)
     kept.clear()
     with_views = itertools.islice(feed(folder, arguments, 0), WARM_UP + num_of(arguments))

@@ -100,14 +100,13 @@ def _ignore_signals(worker: int) -> None:
 def _collate(
     samples: list[dict[str, Any]], finish: Callable[[dict[str, Any]], dict[str, Any]] | None
 ) -> dict[str, Any]:
-    batch: dict[str, Any] = {
-        key: torch.stack([sample[key] for sample in samples]) for key in ("extent", "start", "seed")
-    }
-    # Another process must open a file for each tensor that it gets, so these are none.
-    batch |= {key: [sample[key] for sample in samples] for key in ("name", "bad_records", "reader")}
     shared = finish is None and get_worker_info() is not None
-    images = _stack([sample["image"] for sample in samples], shared)
-    batch = {"image": images, **batch}
+    batch: dict[str, Any] = {"image": _stack([sample["image"] for sample in samples], shared)}
+    for key in ("extent", "start", "seed"):
+        batch[key] = torch.stack([sample[key] for sample in samples])
+    # Another process must open a file for each tensor that it gets, so these are none.
+    for key in ("name", "bad_records", "reader"):
+        batch[key] = [sample[key] for sample in samples]
     return batch if finish is None else finish(batch)
 
 
@@ -115,8 +114,7 @@ def _stack(images: list[torch.Tensor], shared: bool) -> torch.Tensor:
     """Stack images of any sizes, each in a corner of zeros, in memory of many processes or not."""
     if len({image.dtype for image in images}) > 1:
         images = [image if image.is_floating_point() else image / HU_SCALE for image in images]
-    sizes = [image.shape for image in images]
-    largest = [max(lengths) for lengths in zip(*sizes, strict=True)]
+    largest = [max(lengths) for lengths in zip(*(image.shape for image in images), strict=True)]
     stacked = torch.empty(len(images), *largest, dtype=images[0].dtype)
     if shared:
         # Copying it into shared memory when it is sent would take as long as reading it.
