@@ -184,10 +184,13 @@ class SelfDistillation:
     def _parts(self, readings: dict[str, Views]) -> Iterator[_Part]:
         """Split a batch into what goes through a network at once.
 
-        Two views as volumes are about as large as one as its slices, so they go together.
+        Two views as volumes are smaller than one as its slices. So a GPU, which is short of work
+        more than of memory, and parts of few samples have them together. On a CPU a whole batch is
+        work enough, and what they take together would be kept beside what the slices take.
         """
         for output, views in readings.items():
-            together = ((0, 1),) if output == VOLUME else ((0,), (1,))
+            in_pairs = self.samples_per_backward or views[0].device.type != "cpu"
+            together = ((0, 1),) if output == VOLUME and in_pairs else ((0,), (1,))
             size = self.samples_per_backward or len(views[0])
             for indices in together:
                 for start in range(0, len(views[0]), size):
