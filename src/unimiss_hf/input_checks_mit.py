@@ -6,7 +6,7 @@ import difflib
 import math
 import sys
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -46,13 +46,17 @@ def near_matches(path: Path, hidden: bool = True) -> list[Path]:
         return []
     names = sorted(entry.name for entry in path.parent.iterdir())
     names = [name for name in names if hidden or not name.startswith(".")]
-    close = difflib.get_close_matches(path.name, names, n=3, cutoff=0.8)
-    return [path.parent / name for name in close]
+    return [path.parent / name for name in near_names(path.name, names, 0.8)]
 
 
-def did_you_mean(paths: Sequence[Path]) -> str:
+def near_names(name: str, names: Iterable[str], likeness: float = 0.75) -> list[str]:
+    """Those names that resemble one which is not among them, the nearest first."""
+    return difflib.get_close_matches(name, list(names), n=3, cutoff=likeness)
+
+
+def did_you_mean(names: Sequence[Path | str]) -> str:
     """The end of a message that names near matches; nothing if there are none."""
-    return f" Did you mean {', '.join(map(str, paths))}?" if paths else ""
+    return f" Did you mean {', '.join(map(str, names))}?" if names else ""
 
 
 def warn(message: str) -> None:

@@ -33,7 +33,10 @@ def test_help_explains_the_settings():
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
-        (["--batchsize_2d", "3"], "unrecognized arguments: --batchsize_2d"),
+        (
+            ["--batchsize_2d", "3"],
+            "error: there is no option --batchsize_2d. Did you mean --batch_size_2d",
+        ),
         (["--config", "recipes/missing.yaml"], "There is no recipe recipes/missing.yaml"),
         (["--epochs", "many"], "invalid int value: 'many'"),
         (["--model_size", "huge"], "model_size is 'huge'"),

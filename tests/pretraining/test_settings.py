@@ -1,3 +1,5 @@
+import re
+
 import pytest
 import yaml
 
@@ -99,10 +101,21 @@ def test_a_recipe_with_what_is_no_setting_is_refused(recipe, tmp_path):
         read_recipe(tmp_path / "missing.yaml")
 
 
-def test_a_mistyped_option_is_told(capsys):
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["--max_step=3"], r"no option --max_step\. Did you mean --max_steps\?"),
+        (["--zzz"], r"no option --zzz\.$"),
+        (["3d"], r"'3d' belongs to no option\.$"),
+        (["--seed", "x"], r"--seed: invalid int value: 'x'$"),
+    ],
+)
+def test_a_mistyped_option_is_told_in_two_lines(capsys, words, told):
     with pytest.raises(SystemExit):
-        parse_settings(["--batchsize_2d", "3"])
-    assert "--batchsize_2d" in capsys.readouterr().err
+        parse_settings(words)
+    first, second = capsys.readouterr().err.splitlines()
+    assert re.search(told, first)
+    assert second.endswith("--help")
 
 
 @pytest.mark.parametrize("path", RECIPES)

@@ -22,7 +22,7 @@ from huggingface_hub.errors import (
     RevisionNotFoundError,
 )
 
-from ..input_checks_mit import require_spacing
+from ..input_checks_mit import did_you_mean, near_names, require_spacing
 from .errors import one_line
 from .image_columns import generated
 from .parquet_rows import is_remote, row_address, stream_rows
@@ -123,8 +123,9 @@ class PreparedFolder:
         name = PART_OF_DIMENSION[dimension]
         if name not in self.parts:
             raise ValueError(
-                f"{self.name} holds no {dimension} images: it was prepared with "
-                f"{sorted(self.parts)} alone, and {dimension} images are {name!r}."
+                f"{self.name} holds no {name}: it was prepared with "
+                f"{' and '.join(sorted(self.parts)) or 'nothing'} alone. Name it for that "
+                f"dimension only, or prepare {name} as well."
             )
         splits = self.parts[name]
         # As the datasets library writes several; each counts once.
@@ -132,8 +133,8 @@ class PreparedFolder:
         for one in wanted:
             if not splits.get(one):
                 raise ValueError(
-                    f"{self.name} has no split {one!r} of {name}, but {sorted(splits)}. Name one, "
-                    f"or several joined by '+'."
+                    f"{self.name} has no split {one!r} of {name}, but {', '.join(sorted(splits))}. "
+                    f"Name one, or several as train+test.{did_you_mean(near_names(one, splits))}"
                 )
         shards = tuple(shard for one in wanted for shard in splits[one])
         if not is_remote(self.base):

@@ -1,5 +1,6 @@
 """Settings of a pretraining run: one flat dataclass, filled from a YAML recipe and the command."""
 
+import argparse
 import dataclasses
 import json
 import sys
@@ -7,7 +8,7 @@ import types
 import typing
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import yaml
 from huggingface_hub.errors import HFValidationError
@@ -16,6 +17,7 @@ from transformers import HfArgumentParser
 
 from ..configuration_mit import MiTConfig
 from ..grey_levels_mit import GreyWindow, require_grey_window
+from ..input_checks_mit import did_you_mean, near_names
 from ..training.ranking import MODES
 from .objective import ObjectiveSettings
 from .plan import Phase, Plan
@@ -94,8 +96,12 @@ class PretrainingSettings:
     # data
     dataset_2d: list[str] = _setting([], "Hub name, local folder, or files of radiographs")
     dataset_3d: list[str] = _setting([], "Hub name, local folder, or files of CT volumes")
-    split_2d: str = _setting("train", "split of a 2D Hub data set")
-    split_3d: str = _setting("train", "split of a 3D Hub data set")
+    split_2d: str = _setting(
+        "train", "split of a 2D data set that has them, or several: train+test"
+    )
+    split_3d: str = _setting(
+        "train", "split of a 3D data set that has them, or several: train+test"
+    )
     config_name_2d: str | None = _setting(None, "configuration of a 2D Hub data set")
     config_name_3d: str | None = _setting(None, "configuration of a 3D Hub data set")
     column_2d: str | None = _setting(None, "image column of a 2D data set, when it has several")
@@ -380,6 +386,21 @@ def _build(settings_class: type, name: str, values: dict | None, **sizes: Any) -
     return settings_class(**{**sizes, **tuples})
 
 
+class _Parser(HfArgumentParser):
+    """Tells what is wrong without a page of all options before it."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"{self.prog}: error: {message}\nAll options: {self.prog} --help\n")
+
+
+def _unknown_words(words: list[str], known: argparse.Namespace) -> str:
+    name = words[0].split("=")[0]
+    near = near_names(name, [f"--{option}" for option in vars(known)])
+    if not name.startswith("-"):
+        return f"{name!r} belongs to no option."
+    return f"there is no option {name}.{did_you_mean(near)}"
+
+
 def parse_settings(arguments: list[str] | None = None) -> PretrainingSettings:
     """Read settings from a command line.
 
@@ -392,7 +413,7 @@ def parse_settings(arguments: list[str] | None = None) -> PretrainingSettings:
         FileNotFoundError: If there is no such recipe.
         SystemExit: If an option is unknown, with a message of how it is spelt.
     """
-    parser = HfArgumentParser(
+    parser = _Parser(
         PretrainingSettings,
         allow_abbrev=False,
         description="Pretrains MiT on radiographs and CT volumes by self-distillation.",
@@ -408,7 +429,9 @@ def parse_settings(arguments: list[str] | None = None) -> PretrainingSettings:
             if any(word.split("=")[0] == given for word in arguments or sys.argv[1:]):
                 recipe.pop(replaced, None)
         parser.set_defaults(**recipe)
-    namespace = parser.parse_args(arguments)
+    namespace, unknown = parser.parse_known_args(arguments)
+    if unknown:
+        parser.error(_unknown_words(unknown, namespace))
     del namespace.config
     return PretrainingSettings(**vars(namespace))
 

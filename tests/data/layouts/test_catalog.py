@@ -111,8 +111,10 @@ def test_mistakes_are_named(tmp_path):
     touch(tmp_path / "file")
     with pytest.raises(NotADirectoryError, match="is a file; wanted the folder"):
         find_layout(tmp_path / "file")
-    with pytest.raises(ValueError, match=r"no layout 'lidc'; there are lidc-idri, tianchi"):
+    with pytest.raises(ValueError, match=r"no layout 'lidc'; there are lidc-idri, tianchi.*14\.$"):
         find_layout(tmp_path, "lidc")
+    with pytest.raises(ValueError, match=r"no layout 'ribfracs'; .* Did you mean ribfrac\?"):
+        find_layout(tmp_path, "ribfracs")
     for layout in LAYOUTS.values():
         with pytest.raises(ValueError, match=rf"ribfrac does not look like {layout.title}"):
             list(layout.items(tmp_path / "ribfrac"))

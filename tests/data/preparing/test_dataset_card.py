@@ -89,6 +89,8 @@ def test_its_metadata_are_those_of_the_hub(output):
 def test_it_tells_of_each_source_and_failure(output):
     text = (output / "README.md").read_text()
     assert "| The \\| Set | 6 | 1 | CC0, [Special Terms](https://example.org/terms) |" in text
+    assert "\n1 image failed or was missing, and is not in it:\n" in text
+    assert "* `volumes`: 5 CT volumes (" in text
     assert "| scans | 5 | 0 | cc-by-4.0 | none known |" in text
     assert "* The | Set: A. Author: The Set. 2020." in text
     assert "| toy | lost\\|torn.png | lost\\|torn.png is missing --- |" in text

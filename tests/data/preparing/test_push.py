@@ -147,6 +147,8 @@ def test_an_earlier_preparation_is_replaced_and_anything_else_is_not(
 def test_what_is_not_complete_is_not_pushed(prepared, tmp_path):
     with pytest.raises(FileNotFoundError, match=r"no prepared data set, or not complete"):
         push(tmp_path, "owner/name")
+    with pytest.raises(FileNotFoundError, match=rf"no folder .*Did you mean {prepared}\?"):
+        push(prepared.with_name(f"{prepared.name}s"), "owner/name")
     (prepared / SHARDS[0]).write_bytes(b"")
     with pytest.raises(FileNotFoundError, match=r"00000-of-00006\.parquet has 0 bytes, and"):
         push(prepared, "owner/name")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from ...input_checks_mit import did_you_mean, near_matches
+from ...input_checks_mit import did_you_mean, near_matches, near_names
 from .chestxray14 import CHESTXRAY14
 from .covid19 import CT_IMAGES_IN_COVID_19
 from .deeplesion import DEEPLESION
@@ -81,7 +81,10 @@ def find_layout(folder: str | Path, name: str | None = None) -> Layout | None:
 
 def _named(name: str) -> Layout:
     if name not in LAYOUTS:
-        raise ValueError(f"There is no layout {name!r}; there are {', '.join(LAYOUTS)}.")
+        raise ValueError(
+            f"There is no layout {name!r}; there are {', '.join(LAYOUTS)}."
+            f"{did_you_mean(near_names(name, LAYOUTS))}"
+        )
     return LAYOUTS[name]
 
 

@@ -8,6 +8,7 @@ from typing import Any
 from huggingface_hub import CommitOperationAdd, HfApi
 from huggingface_hub.errors import HFValidationError, HTTPError, RevisionNotFoundError
 
+from ...input_checks_mit import did_you_mean, near_matches
 from ...training.hub_upload import explain
 from ..prepared import PART_OF_DIMENSION
 from ..prepared_folders import NOTE, find_in_folder
@@ -84,6 +85,11 @@ def push(
 
 def _shards_of(folder: Path) -> list[str]:
     """The shards of a prepared data set, each of which is there, whole."""
+    if not folder.exists():
+        raise FileNotFoundError(
+            f"There is no folder {folder} (looked for {folder.absolute()})."
+            f"{did_you_mean(near_matches(folder, hidden=False))}"
+        )
     prepared = find_in_folder(folder)
     if prepared is None:
         raise FileNotFoundError(
