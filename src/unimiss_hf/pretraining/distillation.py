@@ -182,20 +182,26 @@ class SelfDistillation:
         )
 
     def _parts(self, readings: dict[str, Views]) -> Iterator[_Part]:
-        """Split a batch into what goes through a network at once.
+        """Split a batch into what goes through a network at once, in as few parts as there is room.
 
-        Two views as volumes are smaller than one as its slices. So a GPU, which is short of work
-        more than of memory, and parts of few samples have them together. On a CPU a whole batch is
-        work enough, and what they take together would be kept beside what the slices take.
+        The largest is a view as all of its slices: two as part of theirs, or as volumes, are less.
         """
         for output, views in readings.items():
-            in_pairs = self.samples_per_backward or views[0].device.type != "cpu"
-            together = ((0, 1),) if output == VOLUME and in_pairs else ((0,), (1,))
+            together = ((0, 1),) if self._fit_together(output, views) else ((0,), (1,))
             size = self.samples_per_backward or len(views[0])
             for indices in together:
                 for start in range(0, len(views[0]), size):
                     images = [views[index][start : start + size] for index in indices]
                     yield _Part(output, indices, start, torch.cat(images))
+
+    def _fit_together(self, output: str, views: Views) -> bool:
+        if output == IMAGE or views[0].shape != views[1].shape:
+            return False
+        if output == SLICES or self.slice_stride > 1:
+            return self.slice_stride > 1
+        # On a CPU, what two whole batches of volumes take would be kept beside what slices take. A
+        # GPU is short of work before it is short of memory.
+        return self.samples_per_backward is not None or views[0].device.type != "cpu"
 
     def _chosen_slices(self, view: torch.Tensor) -> torch.Tensor:
         """Take every `slice_stride`-th slice of `(batch, 1, depth, height, width)`."""
