@@ -57,9 +57,9 @@ def test_gradients_are_those_of_one_large_graph(student, dimension, samples_per_
             )
 
 
+# Of the five slices, both views have as many with some of these seeds, and with some not.
 @pytest.mark.parametrize("samples_per_backward", [None, 1])
 @pytest.mark.parametrize(("stride", "seed"), [(2, 0), (2, 3), (3, 3), (3, 4)])
-# Of the five slices, both views have as many with some of these seeds, and with some not.
 def test_a_stride_takes_part_of_the_slices(student, stride, seed, samples_per_backward):
     teacher, views = different_teacher(student), VIEWS["3d"](2)
     torch.manual_seed(seed)
