@@ -197,11 +197,12 @@ class SelfDistillation:
     def _fit_together(self, output: str, views: Views) -> bool:
         if output == IMAGE or views[0].shape != views[1].shape:
             return False
-        if output == SLICES or self.slice_stride > 1:
-            return self.slice_stride > 1
+        if self.slice_stride > 1:
+            return True
         # On a CPU, what two whole batches of volumes take would be kept beside what slices take. A
         # GPU is short of work before it is short of memory.
-        return self.samples_per_backward is not None or views[0].device.type != "cpu"
+        has_room = self.samples_per_backward is not None or views[0].device.type != "cpu"
+        return output == VOLUME and has_room
 
     def _chosen_slices(self, view: torch.Tensor) -> torch.Tensor:
         """Take every `slice_stride`-th slice of `(batch, 1, depth, height, width)`."""
