@@ -4,7 +4,7 @@ import pytest
 import yaml
 
 from unimiss_hf.pretraining import PretrainingSettings, parse_settings
-from unimiss_hf.pretraining.settings import read_recipe
+from unimiss_hf.training.recipes import read_recipe
 
 RECIPES = ["recipes/pretrain_sample.yaml", "recipes/pretrain_small.yaml"]
 
@@ -93,12 +93,12 @@ def test_a_recipe_with_what_is_no_setting_is_refused(recipe, tmp_path):
     with pytest.raises(
         ValueError, match=r"recipe.yaml: \['batchsize'\] are no settings.*batch_size_2d"
     ):
-        read_recipe(recipe(batchsize=3))
+        read_recipe(recipe(batchsize=3), PretrainingSettings)
     (tmp_path / "list.yaml").write_text("- a\n")
     with pytest.raises(ValueError, match="holds list; a mapping"):
-        read_recipe(tmp_path / "list.yaml")
+        read_recipe(tmp_path / "list.yaml", PretrainingSettings)
     with pytest.raises(FileNotFoundError, match=r"no recipe .*missing.yaml. Found there: .*recipe"):
-        read_recipe(tmp_path / "missing.yaml")
+        read_recipe(tmp_path / "missing.yaml", PretrainingSettings)
 
 
 @pytest.mark.parametrize(
@@ -120,11 +120,13 @@ def test_a_mistyped_option_is_told_in_two_lines(capsys, words, told):
 
 @pytest.mark.parametrize("path", RECIPES)
 def test_recipes_are_valid(path):
-    PretrainingSettings(**read_recipe(path))
+    PretrainingSettings(**read_recipe(path, PretrainingSettings))
 
 
 def test_the_small_recipe_is_the_papers():
-    settings = PretrainingSettings(**read_recipe("recipes/pretrain_small.yaml"))
+    settings = PretrainingSettings(
+        **read_recipe("recipes/pretrain_small.yaml", PretrainingSettings)
+    )
     config = settings.model_config()
     assert config.depths == [2, 3, 4, 3] and config.num_prototypes == 65536
     assert (settings.epochs, settings.warmup_epochs, settings.batch_size_3d) == (200, 10, 24)

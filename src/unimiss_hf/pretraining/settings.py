@@ -1,30 +1,29 @@
 """Settings of a pretraining run: one flat dataclass, filled from a YAML recipe and the command."""
 
-import argparse
 import dataclasses
-import json
-import sys
-import types
-import typing
-from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any, NoReturn
-
-import yaml
-from huggingface_hub.errors import HFValidationError
-from huggingface_hub.utils import validate_repo_id
-from transformers import HfArgumentParser
+from dataclasses import dataclass
+from typing import Any
 
 from ..configuration_mit import MiTConfig
 from ..grey_levels_mit import GreyWindow, require_grey_window
-from ..input_checks_mit import did_you_mean, near_names
 from ..training.ranking import MODES
+from ..training.recipes import (
+    check_at_least,
+    check_repository,
+    check_types,
+    differences,
+    json_mapping,
+    parse_recipe_and_options,
+)
+from ..training.recipes import setting as _setting
 from .objective import ObjectiveSettings
 from .plan import Phase, Plan
 from .schedules import Schedules
 from .view_settings import ImageViewSettings, VolumeViewSettings
 
 MODEL_SIZES = {"tiny": MiTConfig.tiny, "small": MiTConfig.small}
+
+_VIEWS_EXAMPLE = '{"blur_sigma": [0.1, 1.0]}'
 
 # May differ between a run and its continuation: they do not change what is computed.
 _CHANGEABLE = {
@@ -49,12 +48,6 @@ _CHANGEABLE = {
     # the same numbers up to rounding, sooner
     "compile_blocks",
 }
-
-
-def _setting(default: Any, text: str) -> Any:
-    if isinstance(default, (list, dict)):
-        return field(default_factory=lambda: type(default)(default), metadata={"help": text})
-    return field(default=default, metadata={"help": text})
 
 
 @dataclass
@@ -196,8 +189,8 @@ class PretrainingSettings:
                 setattr(self, name, [getattr(self, name)])
         for name in ("views_2d", "views_3d"):
             if isinstance(getattr(self, name), str):
-                setattr(self, name, _mapping(name, getattr(self, name)))
-        self._check_types()
+                setattr(self, name, json_mapping(name, getattr(self, name), _VIEWS_EXAMPLE))
+        check_types(self)
         if self.epochs is None and self.max_steps is None:
             self.epochs = 200
         if (self.epochs is None) == (self.max_steps is None):
@@ -214,20 +207,22 @@ class PretrainingSettings:
         if self.best_mode not in MODES:
             raise ValueError(f"best_mode is {self.best_mode!r}; it must be one of {MODES}.")
         if self.push_to_hub is not None:
-            _check_repository(self.push_to_hub)
-        for name in (
-            "batch_size_2d",
-            "batch_size_3d",
-            "accumulation_2d",
-            "accumulation_3d",
-            "slice_stride",
-            "checkpoint_every",
-            "max_checkpoints",
-            "push_every",
-            "log_every",
-        ):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} is {getattr(self, name)}; it must be 1 or more.")
+            check_repository(self.push_to_hub)
+        check_at_least(
+            self,
+            1,
+            (
+                "batch_size_2d",
+                "batch_size_3d",
+                "accumulation_2d",
+                "accumulation_3d",
+                "slice_stride",
+                "checkpoint_every",
+                "max_checkpoints",
+                "push_every",
+                "log_every",
+            ),
+        )
         if self.slice_stride > self.volume_size[0]:
             raise ValueError(
                 f"slice_stride is {self.slice_stride}, but volumes have {self.volume_size[0]} "
@@ -238,17 +233,6 @@ class PretrainingSettings:
         self.volume_views()
         self.objective()
         self.grey_levels()
-
-    def _check_types(self) -> None:
-        for entry in dataclasses.fields(self):
-            value, wanted = getattr(self, entry.name), typing.get_type_hints(type(self))[entry.name]
-            options = typing.get_args(wanted) if isinstance(wanted, types.UnionType) else (wanted,)
-            if float in options and isinstance(value, int) and not isinstance(value, bool):
-                setattr(self, entry.name, float(value))
-                continue
-            classes = tuple(typing.get_origin(option) or option for option in options)
-            if not isinstance(value, classes) or (isinstance(value, bool) and bool not in classes):
-                raise ValueError(f"{entry.name} is {value!r}; it must be of type {wanted}.")
 
     @property
     def dimensions(self) -> list[str]:
@@ -347,34 +331,7 @@ class PretrainingSettings:
 
     def differences(self, other: dict[str, Any]) -> dict[str, tuple[Any, Any]]:
         """List what would make a continuation another run: `{name: (other's, ours)}`."""
-        ours = self.to_dict()
-        defaults = PretrainingSettings().to_dict()
-        theirs = {name: other.get(name, defaults[name]) for name in ours}
-        return {
-            name: (theirs[name], value)
-            for name, value in ours.items()
-            if name not in _CHANGEABLE and theirs[name] != value
-        }
-
-
-def _mapping(name: str, text: str) -> dict[str, Any]:
-    try:
-        values = json.loads(text)
-    except json.JSONDecodeError as error:
-        raise ValueError(
-            f"{name} is {text!r}, which is not JSON ({error}). Write it as "
-            "'{\"blur_sigma\": [0.1, 1.0]}'."
-        ) from error
-    return values
-
-
-def _check_repository(name: str) -> None:
-    try:
-        validate_repo_id(name)
-    except HFValidationError as error:
-        raise ValueError(
-            f"push_to_hub is {name!r}; a repository is called OWNER/NAME. {error}"
-        ) from error
+        return differences(self, other, _CHANGEABLE)
 
 
 def _build(settings_class: type, name: str, values: dict | None, **sizes: Any) -> Any:
@@ -384,21 +341,6 @@ def _build(settings_class: type, name: str, values: dict | None, **sizes: Any) -
         raise ValueError(f"{name} has no setting {unknown}; it has {sorted(known)}.")
     tuples = {k: tuple(v) if isinstance(v, list) else v for k, v in (values or {}).items()}
     return settings_class(**{**sizes, **tuples})
-
-
-class _Parser(HfArgumentParser):
-    """Tells what is wrong without a page of all options before it."""
-
-    def error(self, message: str) -> NoReturn:
-        self.exit(2, f"{self.prog}: error: {message}\nAll options: {self.prog} --help\n")
-
-
-def _unknown_words(words: list[str], known: argparse.Namespace) -> str:
-    name = words[0].split("=")[0]
-    near = near_names(name, [f"--{option}" for option in vars(known)])
-    if not name.startswith("-"):
-        return f"{name!r} belongs to no option."
-    return f"there is no option {name}.{did_you_mean(near)}"
 
 
 def parse_settings(arguments: list[str] | None = None) -> PretrainingSettings:
@@ -413,45 +355,10 @@ def parse_settings(arguments: list[str] | None = None) -> PretrainingSettings:
         FileNotFoundError: If there is no such recipe.
         SystemExit: If an option is unknown, with a message of how it is spelt.
     """
-    parser = _Parser(
+    return parse_recipe_and_options(
         PretrainingSettings,
-        allow_abbrev=False,
-        description="Pretrains MiT on radiographs and CT volumes by self-distillation.",
-    )
-    parser.add_argument("--config", help="YAML recipe; other options win over it")
-    recipe_parser = HfArgumentParser([], add_help=False, allow_abbrev=False)
-    recipe_parser.add_argument("--config")
-    config, _ = recipe_parser.parse_known_args(arguments)
-    if config.config:
-        recipe = read_recipe(config.config)
+        "Pretrains MiT on radiographs and CT volumes by self-distillation.",
+        arguments,
         # either takes the other's place
-        for given, replaced in (("--epochs", "max_steps"), ("--max_steps", "epochs")):
-            if any(word.split("=")[0] == given for word in arguments or sys.argv[1:]):
-                recipe.pop(replaced, None)
-        parser.set_defaults(**recipe)
-    namespace, unknown = parser.parse_known_args(arguments)
-    if unknown:
-        parser.error(_unknown_words(unknown, namespace))
-    del namespace.config
-    return PretrainingSettings(**vars(namespace))
-
-
-def read_recipe(path: str | Path) -> dict[str, Any]:
-    """Read a YAML recipe and check that it holds settings only.
-
-    Raises:
-        FileNotFoundError: If there is no such file.
-        ValueError: If it is not a mapping of settings.
-    """
-    path = Path(path)
-    if not path.is_file():
-        near = sorted(str(found) for found in path.parent.glob("*.yaml"))
-        raise FileNotFoundError(f"There is no recipe {path}. Found there: {near or 'none'}.")
-    recipe = yaml.safe_load(path.read_text(encoding="utf-8"))
-    if not isinstance(recipe, dict):
-        raise ValueError(f"{path} holds {type(recipe).__name__}; a mapping of settings is needed.")
-    known = [entry.name for entry in dataclasses.fields(PretrainingSettings)]
-    unknown = sorted(set(recipe) - set(known))
-    if unknown:
-        raise ValueError(f"{path}: {unknown} are no settings. Settings are: {', '.join(known)}.")
-    return recipe
+        instead={"epochs": "max_steps", "max_steps": "epochs"},
+    )
