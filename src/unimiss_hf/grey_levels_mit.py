@@ -7,11 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from .hounsfield_mit import require_window
+from .hounsfield_mit import PERCENTILES, require_window
 from .input_checks_mit import require_finite, warn
 
 GREY_WINDOWS = ("minmax", "percentiles", "hounsfield")
-_PERCENTILES = (0.5, 99.5)
 LUMINANCE = np.array([0.299, 0.587, 0.114], dtype=np.float32)  # ITU-R BT.601
 
 GreyWindow = str | Sequence[float] | None
@@ -60,7 +59,7 @@ def _range(
     lowest, highest = pixels.min(), pixels.max()
     if isinstance(window, str):
         if window == "percentiles":
-            return tuple(np.percentile(pixels, _PERCENTILES).tolist())
+            return tuple(np.percentile(pixels, PERCENTILES).tolist())
         return float(lowest), float(highest)
     if window is not None:
         level, width = window

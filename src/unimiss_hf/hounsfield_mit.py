@@ -1,4 +1,7 @@
-"""Hounsfield units: their range, the windows that radiologists look through, their scale."""
+"""Hounsfield units: their range, the windows that radiologists look through, their scale.
+
+An MR has no units: its window is measured on the volume itself.
+"""
 
 from __future__ import annotations
 
@@ -21,6 +24,10 @@ WINDOWS: dict[str, tuple[float, float]] = {
 }
 """Level and width in HU of the windows with a name; "pretraining" is the whole range of a CT."""
 
+MEASURED = "percentiles"
+"""The window that is measured on each volume, see `measured_window`: for MR."""
+PERCENTILES = (0.5, 99.5)
+
 SCALES = ("pretraining", "unit")
 
 
@@ -32,8 +39,12 @@ def window_range(window: str | Sequence[float]) -> tuple[float, float]:
 
     Raises:
         ValueError: if there is no window of that name, or a number is not finite, or the width is
-            not positive.
+            not positive; or if it is "percentiles", which no volume has been asked for yet.
     """
+    if isinstance(window, str) and window == MEASURED:
+        raise ValueError(
+            f"window={MEASURED!r} is another for each volume: pass what measured_window returns."
+        )
     level, width = require_window("window", window)
     return level - width / 2, level + width / 2
 
@@ -44,17 +55,37 @@ def require_window(field: str, window: Any) -> tuple[float, float]:
         name = window.lower().replace("_", " ").replace("-", " ")
         if name not in WINDOWS:
             raise ValueError(
-                f"{field} must be one of {list(WINDOWS)} or (level, width); got {window!r}."
+                f"{field} must be one of {[*WINDOWS, MEASURED]} or (level, width); got {window!r}."
             )
         return WINDOWS[name]
     numbers = np.ravel(window)
     valid = len(numbers) == 2 and numbers.dtype.kind in "iuf" and np.isfinite(numbers).all()
     if not valid or numbers[1] <= 0:
         raise ValueError(
-            f"{field} must be one of {list(WINDOWS)} or (level, width) with a positive width; got "
-            f"{window!r}."
+            f"{field} must be one of {[*WINDOWS, MEASURED]} or (level, width) with a positive "
+            f"width; got {window!r}."
         )
     return float(numbers[0]), float(numbers[1])
+
+
+def measured_window(
+    values: np.ndarray, window: str | Sequence[float] | None
+) -> str | Sequence[float] | None:
+    """Turn "percentiles" into a level and a width; pass any other window on.
+
+    Args:
+        values: all voxels of a volume or pixels of an image, before anything is added around them.
+        window: what `apply_window` takes.
+
+    Returns:
+        The window from the 0.5th to the 99.5th percentile; where they are equal, as in a volume of
+        one value, the window of width 1 that starts there.
+    """
+    if not isinstance(window, str) or window != MEASURED:
+        return window
+    low, high = (float(value) for value in np.percentile(values, PERCENTILES))
+    width = high - low if high > low else 1.0
+    return low + width / 2, width
 
 
 def scale_of(
@@ -95,8 +126,9 @@ def apply_window(
     """Clip HU to a window, unless it is `None`, and scale them: a new array of the same shape.
 
     `values` are floating point; `window` and `scaling` are what `window_range` and `scale_of` take,
-    as are the errors.
+    as are the errors; "percentiles" is measured on `values`.
     """
+    window = measured_window(values, window)
     scaled = values.copy() if window is None else values.clip(*window_range(window))
     offset, divisor = scale_of(scaling, window)
     if offset:

@@ -14,7 +14,7 @@ from transformers.image_processing_utils import BaseImageProcessor
 
 from .classification_scores_mit import Classification, ranked_labels
 from .grey_levels_mit import GreyWindow, require_grey_window
-from .hounsfield_mit import require_window, scale_of
+from .hounsfield_mit import MEASURED, WINDOWS, require_window, scale_of
 from .image_inputs_mit import DIMENSION_NAMES, dimension_of, split_inputs
 from .input_checks_mit import Spacing, name_of, require_spacing
 from .label_restoring_mit import InputGrid
@@ -90,7 +90,9 @@ class MiTImageProcessor(BaseImageProcessor):
             the file declares (a DICOM file's VOI window, else the range of its type).
         spacing: (depth, height, width) in mm of 3D inputs; `None` keeps the native grid.
         window: in HU: "pretraining" (-1024 to 3071), "lung", "soft tissue", "bone", or (level,
-            width); `None` does not clip.
+            width); `None` does not clip. For MR, whose values have no unit: "percentiles", from the
+            0.5th to the 99.5th of each volume's voxels, with "unit" for the scaling; it is filled
+            up with the lowest of them.
         scaling: "pretraining" divides HU by 1024; "unit" makes the window [0, 1]; (offset, divisor)
             gives (HU - offset) / divisor.
         volume_size: `{"depth": ..., "height": ..., "width": ...}`; `None` keeps the size.
@@ -297,11 +299,13 @@ def _checked(settings: dict[str, Any]) -> dict[str, Any]:
         checked["spacing"] = list(require_spacing("spacing", settings["spacing"]))
     if not isinstance(settings["window"], str | None):
         checked["window"] = list(require_window("window", settings["window"]))
-    elif settings["window"] is not None:
+    elif settings["window"] not in (None, MEASURED):
         require_window("window", settings["window"])
     grey = require_grey_window("grey_window", settings["grey_window"])
     checked["grey_window"] = list(grey) if isinstance(grey, tuple) else grey
-    scale = scale_of(settings["scaling"], settings["window"])
+    # That of percentiles is known with a volume alone; any other does to check the scaling.
+    window = WINDOWS["pretraining"] if checked["window"] == MEASURED else checked["window"]
+    scale = scale_of(settings["scaling"], window)
     if not isinstance(settings["scaling"], str):
         checked["scaling"] = list(scale)
     rules = {

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from .hounsfield_mit import AIR_HU, apply_window
+from .hounsfield_mit import AIR_HU, apply_window, measured_window, window_range
 from .image_reading_mit import Radiograph, Volume, load_radiograph, load_volume
 from .input_checks_mit import Spacing, name_of, warn
 from .label_reading_mit import read_labels
@@ -61,11 +61,16 @@ def prepare_volume(
 ) -> Prepared:
     """Read a 3D input, reorient, resample, crop or fill it up, window and scale it.
 
+    It is filled up with air; with the window "percentiles", which is measured on the volume as it
+    was read, with the lowest value of that window, as the air around a patient in an MR has.
+
     `native` is its true spacing in mm, (depth, height, width), where a header is wrong or there is
     none. `settings` are those of `MiTImageProcessor`, as are the errors.
     """
     volume = load_volume(source, native)
     voxels, grid = volume.voxels, volume.grid
+    window = measured_window(voxels, settings["window"])
+    fill = AIR_HU if window is settings["window"] else window_range(window)[0]
     labels = None if labels is None else read_labels(labels, grid, name_of(source))
     if settings["spacing"] is not None and volume.spacing is not None:
         voxels = resample(voxels, volume.spacing, settings["spacing"], name_of(source))
@@ -73,10 +78,10 @@ def prepare_volume(
         labels = None if labels is None else nearest(labels, voxels.shape)
     if settings["volume_size"] is not None:
         size = [settings["volume_size"][axis] for axis in AXES]
-        voxels, start = crop_or_pad(voxels, size, AIR_HU)
+        voxels, start = crop_or_pad(voxels, size, fill)
         grid = grid.cropped(start, size)
         labels = None if labels is None else crop_or_pad(labels, size, BACKGROUND)[0]
-    pixels = apply_window(voxels, settings["window"], settings["scaling"])[None]
+    pixels = apply_window(voxels, window, settings["scaling"])[None]
     return Prepared(pixels, labels, _input_grid(source, volume, grid))
 
 
