@@ -210,7 +210,7 @@ def test_lines_of_a_run_that_died_before_its_first_checkpoint_are_dropped(settin
 
 
 def test_two_runs_do_not_write_into_one_folder(settings, monkeypatch):
-    monkeypatch.setattr("unimiss_hf.pretraining.run_folder._LOCK_SECONDS", 0.1)
+    monkeypatch.setattr("unimiss_hf.training.run_folder._LOCK_SECONDS", 0.1)
     first = Pretrainer(settings(max_steps=2))
     with pytest.raises(OSError, match="Another run is writing into"):
         Pretrainer(settings(max_steps=2))

@@ -15,7 +15,8 @@ from transformers import AutoImageProcessor, AutoModel
 from folder_contents import files_below
 from loopback_hub import LoopbackHub
 from unimiss_hf import MiTImageProcessor, MiTModel
-from unimiss_hf.pretraining import Pretrainer, publishing
+from unimiss_hf.pretraining import Pretrainer
+from unimiss_hf.training import publishing
 from unimiss_hf.training.hub_queue import HubQueue
 
 REPO = "owner/name"

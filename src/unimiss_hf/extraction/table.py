@@ -15,8 +15,8 @@ import numpy as np
 import pyarrow
 import pyarrow.parquet
 
-from ..data.folder_locks import take_lock
 from ..data.whole_files import explained_writes, put_in_place
+from ..folder_locks import take_lock
 
 logger = logging.getLogger(__name__)
 

@@ -13,15 +13,17 @@ from ..data.stream import TooManyBadRecordsError
 from ..modeling_mit import MiTForPreTraining
 from ..training.host_memory import keep_freed_memory
 from ..training.progress import Progress
+from ..training.ranking import Ranking
+from ..training.run_folder import RunFolder, make_folder
 from ..training.signals import StopRequest, follow_parent
+from ..training.trackers import begin_trackers, check_trackers
 from .acceleration import choose_float32_arithmetic, compile_blocks
 from .distillation import SelfDistillation, StepReport, make_teacher
 from .feed import Batch, Feed, open_dataset
-from .log_line import step_line
+from .log_line import number_names, step_line
 from .monitoring import CollapseMonitor
 from .objective import SelfDistillationObjective
 from .parallelism import check_accelerator, mean_over_processes, place
-from .run_folder import RunFolder, make_folder
 from .schedules import Hyperparameters
 from .settings import PretrainingSettings
 from .state import TrainingState
@@ -79,13 +81,13 @@ class Pretrainer:
 
     def __init__(self, settings: PretrainingSettings, accelerator: Accelerator | None = None):
         self.settings = settings
-        self.output = make_folder(settings)
+        self.output = make_folder(settings.output)
         self.accelerator = accelerator or Accelerator(
             log_with=settings.report_to or None, project_dir=str(self.output)
         )
         check_accelerator(self.accelerator)
         keep_freed_memory()
-        _check_trackers(self.accelerator, settings)
+        check_trackers(self.accelerator, settings.report_to)
         # Data first: nothing is built for a run that has none.
         if not settings.dimensions:
             raise ValueError(
@@ -96,7 +98,9 @@ class Pretrainer:
         samples = {name: source.num_samples for name, source in sources.items()}
         self.plan = settings.plan(samples, self.accelerator.num_processes)
         self.schedules = settings.schedules(self.plan, self.accelerator.num_processes)
-        self.folder = RunFolder(settings, self.accelerator, self.plan.total_steps)
+        self.folder = RunFolder(
+            settings, self.accelerator, self.plan.total_steps, _ranking(settings)
+        )
         feeds = {
             name: Feed(
                 settings,
@@ -151,12 +155,7 @@ class Pretrainer:
 
     def _train(self, stop: StopRequest, progress: Progress) -> RunResult:
         state, accelerator = self.state, self.accelerator
-        accelerator.init_trackers(
-            "unimiss",
-            config=_flat(self.settings),
-            # What an earlier run showed of steps that are taken again is shown no more.
-            init_kwargs={"tensorboard": {"purge_step": state.step}} if state.step else {},
-        )
+        begin_trackers(accelerator, self.settings.to_dict(), state.step)
         self.folder.begin(progress.write)
         follow_parent()
         stopped = False
@@ -224,7 +223,15 @@ class Pretrainer:
         monitor = CollapseMonitor(student.config.num_prototypes)
         optimizer = self._placement.optimizer
         return TrainingState(
-            settings, accelerator, student, teacher, objective, optimizer, monitor, feeds
+            settings,
+            accelerator,
+            student,
+            teacher,
+            objective,
+            optimizer,
+            monitor,
+            feeds,
+            self.plan.total_steps,
         )
 
     # ------------------------------------------------------------------------------- one step
@@ -384,22 +391,17 @@ class Pretrainer:
         return mean_over_processes(self.accelerator, tensor)
 
 
-def _check_trackers(accelerator: Accelerator, settings: PretrainingSettings) -> None:
-    missing = set(settings.report_to) - {str(tracker) for tracker in accelerator.log_with}
-    if missing:
-        raise ValueError(
-            f"The trackers {sorted(missing)} are not installed or not known. Install them, as with "
-            "pip install tensorboard, or leave them out of report_to."
-        )
-
-
 def _with_prefix(values: dict[str, float], prefix: str) -> dict[str, float]:
     return {k.removeprefix(prefix): v for k, v in values.items() if k.startswith(prefix)}
 
 
-def _flat(settings: PretrainingSettings) -> dict[str, int | float | str | bool]:
-    """Settings as trackers take them: scalars and text."""
-    return {
-        name: value if isinstance(value, (int, float, str, bool)) else str(value)
-        for name, value in settings.to_dict().items()
-    }
+def _ranking(settings: PretrainingSettings) -> Ranking | None:
+    if settings.best_metric is None:
+        return None
+    names = number_names(settings.dimensions)
+    if settings.best_metric not in names:
+        raise ValueError(
+            f"best_metric is {settings.best_metric!r}, and the log of this run has no such number. "
+            f"It has {', '.join(names)}."
+        )
+    return Ranking(settings.best_metric, settings.best_mode)

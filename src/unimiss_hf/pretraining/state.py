@@ -16,6 +16,7 @@ from safetensors.torch import load_file, save_file
 
 from ..image_processing_mit import MiTImageProcessor
 from ..modeling_mit import MiTForPreTraining
+from ..training.publishing import TRAINING_STATE
 from ..training.sharding import (
     is_split,
     load_whole_optimizer_state,
@@ -24,14 +25,12 @@ from ..training.sharding import (
     whole_optimizer_state,
     whole_state_dict,
 )
+from .card import make_card
 from .feed import Feed
 from .monitoring import CollapseMonitor
 from .objective import SelfDistillationObjective
 from .parallelism import precision_of
 from .settings import PretrainingSettings
-
-# The part of a checkpoint that only a continuation needs
-TRAINING_STATE = "training_state"
 
 
 @dataclass(frozen=True)
@@ -63,6 +62,7 @@ class TrainingState:
     optimizer: torch.optim.Optimizer
     monitor: CollapseMonitor
     feeds: dict[str, Feed]
+    total_steps: int
     step: int = 0
 
     def is_finite(self) -> bool:
@@ -106,6 +106,8 @@ class TrainingState:
     def save(self, folder: Path, snapshot: Snapshot) -> None:
         """Write a checkpoint; the main process calls it with what [`gather`] returned."""
         publish(snapshot.teacher, self.settings, folder)
+        card = make_card(snapshot.teacher, self.settings, self.step, self.total_steps)
+        card.save(folder / "README.md")
         folder = folder / TRAINING_STATE
         folder.mkdir()
         save_file(

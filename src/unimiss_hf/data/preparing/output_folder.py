@@ -15,7 +15,7 @@ from typing import Any, Self
 
 import filelock
 
-from ..folder_locks import take_lock
+from ...folder_locks import take_lock
 from ..prepared import PART_OF_DIMENSION
 from ..prepared_folders import NOTE
 from ..whole_files import explained_writes, put_in_place

@@ -2,11 +2,13 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Protocol
 
-from ..training.checkpoints import MANIFEST
-from ..training.hub_queue import HubQueue
-from .settings import PretrainingSettings
-from .state import TRAINING_STATE
+from .checkpoints import MANIFEST
+from .hub_queue import HubQueue
+
+# The part of a checkpoint that only a continuation needs
+TRAINING_STATE = "training_state"
 
 # How long the end of a run waits for the Hub (seconds): a finished one has time, one that was
 # asked to stop may be killed soon.
@@ -36,6 +38,17 @@ def files_of(checkpoint: Path, training_state: bool) -> dict[str, Path]:
     }
 
 
+class PublishingSettings(Protocol):
+    """What a run's settings say of uploads; see those of pretraining."""
+
+    output: str
+    checkpoint_every: int
+    push_to_hub: str | None
+    push_every: int
+    hub_private: bool
+    hub_training_state: bool
+
+
 class Publisher:
     """Uploads checkpoints while training goes on; see [`HubQueue`].
 
@@ -47,7 +60,7 @@ class Publisher:
         tell: Takes a sentence for the user.
     """
 
-    def __init__(self, settings: PretrainingSettings, tell: Callable[[str], None]):
+    def __init__(self, settings: PublishingSettings, tell: Callable[[str], None]):
         self.settings = settings
         self._queue = HubQueue(
             settings.push_to_hub,

@@ -5,22 +5,18 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Protocol, Self
 
 import yaml
 from accelerate import Accelerator
 from accelerate.utils import broadcast_object_list
 from filelock import FileLock
 
-from ..data.folder_locks import take_lock
-from ..training.checkpoints import CheckpointStore
-from ..training.ranking import Ranking
-from ..training.run_log import RunLog
-from .card import make_card
-from .log_line import number_names
-from .publishing import Publisher, files_of
-from .settings import PretrainingSettings
-from .state import Snapshot, TrainingState
+from ..folder_locks import take_lock
+from .checkpoints import CheckpointStore
+from .publishing import Publisher, PublishingSettings, files_of
+from .ranking import Ranking
+from .run_log import RunLog
 
 logger = logging.getLogger(__name__)
 
@@ -28,13 +24,39 @@ logger = logging.getLogger(__name__)
 _LOCK_SECONDS = 30
 
 
-def make_folder(settings: PretrainingSettings) -> Path:
+class RunSettings(PublishingSettings, Protocol):
+    """What a run's settings say of its folder; see those of pretraining."""
+
+    max_checkpoints: int
+    log_every: int
+    resume: str
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return all settings as plain values."""
+
+
+class RunState(Protocol):
+    """Everything that changes while a run goes on, and that a checkpoint holds."""
+
+    step: int
+
+    def gather(self) -> Any:
+        """Collect what lies in different processes; every process calls it."""
+
+    def save(self, folder: Path, snapshot: Any) -> None:
+        """Write a checkpoint with its card; the main process calls it with what `gather` gave."""
+
+    def load(self, folder: Path) -> None:
+        """Continue from a checkpoint."""
+
+
+def make_folder(output: str) -> Path:
     """Make the folder of a run, unless it is there.
 
     Raises:
         OSError: If it cannot be made.
     """
-    path = Path(settings.output)
+    path = Path(output)
     try:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -52,18 +74,24 @@ class RunFolder:
         settings: Settings of the run.
         accelerator: Its processes.
         total_steps: Optimiser steps of the whole run.
+        ranking: Which checkpoint is the best; `None`: nothing says so.
 
     Raises:
         OSError: If the folder cannot be written.
-        ValueError: If `best_metric` is not one of the numbers in the log.
     """
 
-    def __init__(self, settings: PretrainingSettings, accelerator: Accelerator, total_steps: int):
+    def __init__(
+        self,
+        settings: RunSettings,
+        accelerator: Accelerator,
+        total_steps: int,
+        ranking: Ranking | None = None,
+    ):
         self.settings = settings
         self.accelerator = accelerator
         self.total_steps = total_steps
         self.path = Path(settings.output)
-        self.ranking = _ranking(settings)
+        self.ranking = ranking
         self.checkpoints = CheckpointStore(
             self.path / "checkpoints", settings.max_checkpoints, self.ranking
         )
@@ -120,7 +148,7 @@ class RunFolder:
         self.log.close()
         self._lock.release()
 
-    def resume(self, state: TrainingState) -> None:
+    def resume(self, state: RunState) -> None:
         """Continue from the newest intact checkpoint, if there is any.
 
         Args:
@@ -188,7 +216,7 @@ class RunFolder:
         if self._publisher is not None:
             self._publisher.poll()
 
-    def save(self, state: TrainingState, last: bool = False) -> None:
+    def save(self, state: RunState, last: bool = False) -> None:
         """Write a checkpoint, unless this step has one; every process must call it.
 
         Args:
@@ -207,15 +235,10 @@ class RunFolder:
             checkpoint = self.checkpoints.folder_of(state.step)
             self._publisher.offer(checkpoint, state.step, last)
 
-    def _write_checkpoint(self, state: TrainingState, snapshot: Snapshot) -> None:
-        def write(folder: Path) -> None:
-            state.save(folder, snapshot)
-            card = make_card(snapshot.teacher, self.settings, state.step, self.total_steps)
-            card.save(folder / "README.md")
-
+    def _write_checkpoint(self, state: RunState, snapshot: Any) -> None:
         before = self.checkpoints.best(until=state.step)
         value = None if self.ranking is None else self.ranking.take()
-        self.checkpoints.save(state.step, write, value)
+        self.checkpoints.save(state.step, lambda folder: state.save(folder, snapshot), value)
         best = self.checkpoints.best(until=state.step)
         if best is not None and best != before:
             was = "" if before is None else f" (before: {before[1]:.6g}, at step {before[0]})"
@@ -262,15 +285,3 @@ def _explained(error: OSError, path: Path) -> OSError:
         f"Cannot write {path}: {error.strerror} ({error.filename}). Checkpoints written before "
         "remain. Put this right (make room, give write permission) and run again.",
     )
-
-
-def _ranking(settings: PretrainingSettings) -> Ranking | None:
-    if settings.best_metric is None:
-        return None
-    names = number_names(settings.dimensions)
-    if settings.best_metric not in names:
-        raise ValueError(
-            f"best_metric is {settings.best_metric!r}, and the log of this run has no such number. "
-            f"It has {', '.join(names)}."
-        )
-    return Ranking(settings.best_metric, settings.best_mode)
