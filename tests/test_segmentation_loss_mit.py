@@ -6,7 +6,9 @@ import torch
 
 from unimiss_hf.segmentation_loss_mit import (
     check_label_map,
+    check_masks,
     deep_supervision_loss,
+    dice_binary_cross_entropy,
     dice_cross_entropy,
 )
 
@@ -125,3 +127,86 @@ def test_says_what_to_install_where_monai_is_missing(monkeypatch):
     monkeypatch.setitem(sys.modules, "monai.losses", None)
     with pytest.raises(ImportError, match="pip install monai"):
         dice_cross_entropy(torch.zeros(1, 2, 4, 4), torch.zeros(1, 4, 4, dtype=torch.long), 255)
+    with pytest.raises(ImportError, match="pip install monai"):
+        dice_binary_cross_entropy(torch.zeros(1, 2, 4, 4), torch.zeros(1, 2, 4, 4))
+
+
+# ------------------------------------------------------------------------ classes that overlap
+
+
+def test_overlapping_classes_by_hand():
+    # two classes in four pixels of two images; the second pixel has both, the third has neither
+    probabilities = torch.tensor([[0.9, 0.6, 0.2, 0.3], [0.1, 0.8, 0.4, 0.7]], dtype=torch.float64)
+    masks = torch.tensor([[1.0, 1.0, 0.0, 0.0], [0.0, 1.0, 0.0, 1.0]])
+
+    def images(values):
+        return values.reshape(2, 2, 1, 2).transpose(0, 1)
+
+    heart = 2 * (0.9 + 0.6) / ((0.9 + 0.6 + 0.2 + 0.3) + 2)
+    lung = 2 * (0.8 + 0.7) / ((0.1 + 0.8 + 0.4 + 0.7) + 2)
+    right = [0.9, 0.6, 0.8, 0.7, 0.9, 0.8, 0.6, 0.7]
+    cross_entropy = -sum(math.log(probability) for probability in right) / 8
+    loss = dice_binary_cross_entropy(images(probabilities.logit()), images(masks))
+    assert loss.item() == pytest.approx(1 - (heart + lung) / 2 + cross_entropy, abs=1e-4)
+    assert loss.dtype == torch.float64
+
+
+def test_one_class_needs_no_background():
+    masks = torch.tensor([1.0, 0.0, 1.0, 0.0]).reshape(1, 1, 2, 2)
+    right = dice_binary_cross_entropy(40 * (masks - 0.5), masks)
+    wrong = dice_binary_cross_entropy(40 * (0.5 - masks), masks)
+    assert right.item() == pytest.approx(0, abs=1e-4)
+    assert wrong.item() == pytest.approx(21, abs=1e-4)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16], ids=str)
+def test_masks_in_half_precision_are_summed_in_float32(dtype):
+    logits, masks = torch.randn(1, 3, 8, 8).to(dtype), torch.rand(1, 3, 8, 8).round().to(dtype)
+    loss = dice_binary_cross_entropy(logits, masks)
+    assert loss.dtype == torch.float32
+    torch.testing.assert_close(loss, dice_binary_cross_entropy(logits.float(), masks.float()))
+
+
+@pytest.mark.parametrize("grid", [(33, 47), (5, 34, 40)], ids=["2d", "3d"])
+def test_coarser_maps_meet_the_masks_they_are_centred_on(grid):
+    masks = torch.randint(0, 2, (2, 3, *grid)).float()
+    logits, halved = [100 * (masks - 0.5)], masks
+    for _ in range(3):
+        halved = halved[(..., *[slice(None, None, 2)] * len(grid))]
+        logits.append(100 * (halved - 0.5))
+    assert deep_supervision_loss(logits, masks, None).item() == pytest.approx(0, abs=1e-4)
+    moved = [logits[0], *(scores.roll(1, dims=-1) for scores in logits[1:])]
+    assert deep_supervision_loss(moved, masks, None) > 1
+    coarse = [
+        weight
+        * dice_binary_cross_entropy(
+            scores.roll(1, dims=-1), masks[(..., *[slice(None, None, step)] * len(grid))]
+        )
+        for scores, weight, step in zip(logits, (0, 4, 2, 1), (1, 2, 4, 8), strict=True)
+    ]
+    torch.testing.assert_close(deep_supervision_loss(moved, masks, None), sum(coarse) / 15)
+
+
+@pytest.mark.parametrize(
+    ("labels", "named"),
+    [
+        (
+            torch.zeros(2, 8, 8),
+            r"shape \(2, 8, 8\).*of shape \(2, 3, 8, 8\), a mask for each class",
+        ),
+        (torch.zeros(2, 4, 8, 8), r"shape \(2, 4, 8, 8\).*of shape \(2, 3, 8, 8\)"),
+        (torch.zeros(2, 3, 8, 8, dtype=torch.long), r"type torch.int64.*floating-point"),
+        (torch.zeros(2, 3, 8, 8, dtype=torch.bool), r"type torch.bool.*floating-point"),
+        (torch.full((2, 3, 8, 8), 255.0), r"hold \[255.0\].*No value is ignored"),
+        (torch.full((2, 3, 8, 8), -0.5), r"hold \[-0.5\]"),
+        (torch.full((2, 3, 8, 8), torch.nan), r"hold \[nan"),
+    ],
+    ids=["class map", "class too many", "int64", "bool", "ignored", "negative", "nan"],
+)
+def test_refuses_other_masks_by_name(labels, named):
+    with pytest.raises(ValueError, match=named):
+        check_masks(labels, (2, 3, 8, 8))
+
+
+def test_takes_masks_and_what_lies_between():
+    check_masks(torch.tensor([0.0, 0.25, 1.0, 1.0]).reshape(1, 1, 2, 2), (1, 1, 2, 2))

@@ -2,6 +2,7 @@ import copy
 
 import pytest
 import torch
+from safetensors.torch import load_file
 from transformers import AutoModelForSemanticSegmentation
 
 from trainer_steps import step_of_two_batches
@@ -166,6 +167,7 @@ def test_refuses_other_inputs_by_name(make, pixel_values, labels, named):
     [
         ({"num_labels": 1}, "num_labels is 1; the background is a class too"),
         ({"num_labels": 300}, "semantic_loss_ignore_index is 255.* num_labels=300"),
+        ({"problem_type": "regression"}, "problem_type is 'regression'; a segmentation's is"),
     ],
 )
 def test_refuses_settings_that_make_no_sense(make, changes, named):
@@ -300,6 +302,8 @@ def test_a_pretraining_checkpoint_brings_encoder_and_decoder(small_config, tmp_p
     }
     assert set(info["missing_keys"]) == new
     assert not info["unexpected_keys"] and not info["mismatched_keys"]
+    kinds = {name.split(".")[0] for name in model.state_dict()}
+    assert kinds == {"encoder", "decoder", "segmenter", "auxiliary_heads"}
     for part in ("encoder", "decoder"):
         expected = getattr(pretrained, part).state_dict()
         for name, weight in getattr(model, part).state_dict().items():
@@ -331,6 +335,45 @@ def test_auxiliary_heads_are_dropped_on_request(make, tmp_path):
         assert torch.equal(served(INPUTS[1]).logits, model(INPUTS[1]).logits)
     # training goes on without them
     served.train()(INPUTS[1], labels=blobs(INPUTS[1])).loss.backward()
+
+
+def test_auxiliary_heads_are_dropped_in_place(make, tmp_path):
+    model = make().train()
+    with torch.no_grad():
+        expected = model(INPUTS[1]).logits
+    assert model.drop_auxiliary_heads() is model
+    model.save_pretrained(tmp_path)
+    saved = {name.split(".")[0] for name in load_file(tmp_path / "model.safetensors")}
+    assert saved == {"encoder", "decoder", "segmenter"}
+    published, info = MiTForSemanticSegmentation.from_pretrained(tmp_path, output_loading_info=True)
+    assert not info["missing_keys"] and not info["unexpected_keys"]
+    assert not published.config.deep_supervision
+    with torch.no_grad():
+        assert torch.equal(published(INPUTS[1]).logits, expected)
+    # training goes on without them, and with new ones on request
+    model(INPUTS[1], labels=blobs(INPUTS[1])).loss.backward()
+    _, info = MiTForSemanticSegmentation.from_pretrained(
+        tmp_path, deep_supervision=True, output_loading_info=True
+    )
+    assert {key.split(".")[0] for key in info["missing_keys"]} == {"auxiliary_heads"}
+
+
+def test_another_number_of_classes_takes_no_head_along(make, tmp_path):
+    trained = make()
+    trained.save_pretrained(tmp_path)
+    model, info = MiTForSemanticSegmentation.from_pretrained(
+        tmp_path, num_labels=5, ignore_mismatched_sizes=True, output_loading_info=True
+    )
+    scoring = {
+        f"{layer}.{kind}"
+        for layer in ("segmenter.classifier", *(f"auxiliary_heads.{i}" for i in range(3)))
+        for kind in ("weight", "bias")
+    }
+    assert {name for name, *_ in info["mismatched_keys"]} == scoring
+    assert not info["missing_keys"] and not info["unexpected_keys"]
+    assert all(model.get_parameter(name).isfinite().all() for name in scoring)
+    with pytest.raises(RuntimeError, match="ignore_mismatched_sizes"):
+        MiTForSemanticSegmentation.from_pretrained(tmp_path, num_labels=5)
 
 
 @pytest.mark.parametrize(

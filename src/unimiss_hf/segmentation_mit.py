@@ -16,7 +16,9 @@ from transformers.utils.generic import can_return_tuple
 from .configuration_mit import MiTConfig
 from .layers_mit import MiTPatchEmbedding, MiTUpsampling
 from .modeling_mit import MiTDecoder, MiTModel, MiTPreTrainedModel
-from .segmentation_loss_mit import check_label_map, deep_supervision_loss
+from .segmentation_loss_mit import check_label_map, check_masks, deep_supervision_loss
+
+MULTI_LABEL = "multi_label_classification"
 
 
 class MiTPointwiseClassifier(nn.Conv1d):
@@ -66,13 +68,19 @@ class MiTSegmentationHead(nn.Module):
 class MiTForSemanticSegmentation(MiTPreTrainedModel):
     """MiT with its U-decoder and a segmentation head.
 
+    Each pixel or voxel has one class, the first of which is the background. Where structures
+    overlap, as the heart's and the lungs' shadows on a radiograph do, set
+    `problem_type="multi_label_classification"`: then each class has a sigmoid of its own, there is
+    no background, one class is enough, and no label is ignored.
+
     A pretraining checkpoint brings the encoder and the decoder; `segmenter` and `auxiliary_heads`
     are new. The auxiliary heads score the decoder's coarser maps and are computed in training
-    alone. They are saved, so that training can go on; to be rid of them, load the model with
-    `deep_supervision=False` and save it again.
+    alone. They are saved, so that training can go on; [`drop_auxiliary_heads`] is rid of them, and
+    so is loading with `deep_supervision=False`.
 
     Raises:
-        ValueError: If the config has fewer than two labels or ignores one of them.
+        ValueError: If the config has too few labels, ignores one of them, or has a problem type
+            that is none of segmentation.
 
     Example:
 
@@ -90,16 +98,7 @@ class MiTForSemanticSegmentation(MiTPreTrainedModel):
 
     def __init__(self, config: MiTConfig):
         super().__init__(config)
-        if config.num_labels < 2:
-            raise ValueError(
-                f"num_labels is {config.num_labels}; the background is a class too, so at least 2 "
-                "are needed."
-            )
-        if 0 <= config.semantic_loss_ignore_index < config.num_labels:
-            raise ValueError(
-                f"semantic_loss_ignore_index is {config.semantic_loss_ignore_index}, which is one "
-                f"of the num_labels={config.num_labels} classes. Set it to a label that none has."
-            )
+        _check_classes(config)
         self.encoder = MiTModel(config)
         self.decoder = MiTDecoder(config)
         self.segmenter = MiTSegmentationHead(config)
@@ -118,6 +117,21 @@ class MiTForSemanticSegmentation(MiTPreTrainedModel):
             # Few channels are scored: weights as small as a wide layer's would be slow to grow.
             init.normal_(module.weight, std=module.in_channels**-0.5)
 
+    @property
+    def is_multi_label(self) -> bool:
+        """Whether a pixel or voxel may have several classes, or none."""
+        return self.config.problem_type == MULTI_LABEL
+
+    def drop_auxiliary_heads(self) -> "MiTForSemanticSegmentation":
+        """Remove what only training needs, in place, so that it is not saved.
+
+        Returns:
+            The model itself, with `config.deep_supervision=False`; predictions stay the same.
+        """
+        self.auxiliary_heads = None
+        self.config.deep_supervision = False
+        return self
+
     @can_return_tuple
     def forward(
         self,
@@ -133,13 +147,16 @@ class MiTForSemanticSegmentation(MiTPreTrainedModel):
             pixel_values: As [`MiTModel`] takes them.
             labels: Class of each pixel or voxel, `(batch, [depth,] height, width)`, int64, in
                 [0, num_labels) with 0 for the background, or `config.semantic_loss_ignore_index`.
+                Of a multi-label model: a mask of each class,
+                `(batch, num_labels, [depth,] height, width)`, floating point in [0, 1].
             output_attentions: Whether to return each block's attention weights (eager only).
             output_hidden_states: Whether to return the feature maps.
             **kwargs: `return_dict=False` returns a tuple.
 
         Returns:
-            `loss` when `labels` are given: Dice loss plus cross-entropy (MONAI's), in training the
-            weighted mean over the head's and the auxiliary heads' logits; `logits`
+            `loss` when `labels` are given: Dice loss plus cross-entropy (MONAI's; binary
+            cross-entropy of a multi-label model), in training the weighted mean over the head's
+            and the auxiliary heads' logits; `logits`
             `(batch, num_labels, [depth,] height, width)` at the input's size; `hidden_states`, the
             maps of the stem, the encoder's and the decoder's stages; `attentions` of each block.
 
@@ -153,12 +170,7 @@ class MiTForSemanticSegmentation(MiTPreTrainedModel):
         pixel_values = self._check_pixel_values(pixel_values)
         size = tuple(pixel_values.shape[2:])
         if labels is not None:
-            check_label_map(
-                labels,
-                (len(pixel_values), *size),
-                self.config.num_labels,
-                self.config.semantic_loss_ignore_index,
-            )
+            self._check_labels(labels, (len(pixel_values), *size))
         encoded = self.encoder(
             pixel_values,
             output_attentions=output_attentions,
@@ -174,6 +186,13 @@ class MiTForSemanticSegmentation(MiTPreTrainedModel):
             attentions=(*encoded.attentions, *attentions) if output_attentions else None,
         )
 
+    def _check_labels(self, labels: torch.Tensor, shape: tuple[int, ...]) -> None:
+        classes = self.config.num_labels
+        if self.is_multi_label:
+            check_masks(labels, (shape[0], classes, *shape[1:]))
+        else:
+            check_label_map(labels, shape, classes, self.config.semantic_loss_ignore_index)
+
     def _loss(
         self, logits: torch.Tensor, decoded: list[torch.Tensor], labels: torch.Tensor
     ) -> torch.Tensor:
@@ -181,8 +200,29 @@ class MiTForSemanticSegmentation(MiTPreTrainedModel):
         if self.training and self.auxiliary_heads is not None:
             coarser = [head(m) for head, m in zip(self.auxiliary_heads, decoded, strict=True)]
             supervised.extend(reversed(coarser))
-        return deep_supervision_loss(
-            supervised, labels.to(logits.device), self.config.semantic_loss_ignore_index
+        ignored = None if self.is_multi_label else self.config.semantic_loss_ignore_index
+        return deep_supervision_loss(supervised, labels.to(logits.device), ignored)
+
+
+def _check_classes(config: MiTConfig) -> None:
+    if config.problem_type == MULTI_LABEL:
+        if config.num_labels < 1:
+            raise ValueError(f"num_labels is {config.num_labels}; at least 1 class is needed.")
+        return
+    if config.problem_type not in (None, "single_label_classification"):
+        raise ValueError(
+            f"problem_type is {config.problem_type!r}; a segmentation's is "
+            f"'single_label_classification' (or None), or {MULTI_LABEL!r} where structures overlap."
+        )
+    if config.num_labels < 2:
+        raise ValueError(
+            f"num_labels is {config.num_labels}; the background is a class too, so at least 2 are "
+            f"needed. Classes without a background need problem_type={MULTI_LABEL!r}."
+        )
+    if 0 <= config.semantic_loss_ignore_index < config.num_labels:
+        raise ValueError(
+            f"semantic_loss_ignore_index is {config.semantic_loss_ignore_index}, which is one of "
+            f"the num_labels={config.num_labels} classes. Set it to a label that none has."
         )
 
 
