@@ -6,12 +6,13 @@ BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help install sample pretrain test format clean
+.PHONY: help install sample sample-organs pretrain test format clean
 
 help:
 	@echo 'make pretrain   pretrain on the sample CT: a few minutes on two CPU cores'
 	@echo 'make test       lint and run all tests'
 	@echo 'make sample     only prepare the sample data, in data/sample'
+	@echo 'make sample-organs   slabs and radiographs with five organs, in data/sample_organs'
 	@echo 'make install    only make .venv with the package in it'
 	@echo 'make format     format the code'
 	@echo 'make clean      remove .venv and what was built; runs/ and data/ stay'
@@ -37,6 +38,9 @@ $(VENV)/.installed-test: $(VENV)/.installed
 
 sample: $(VENV)/.installed
 	$(BIN)/python -m unimiss_hf.data.sample data/sample
+
+sample-organs: $(VENV)/.installed
+	$(BIN)/python -m unimiss_hf.data.sample_organs data/sample_organs
 
 # One process, as there is one volume; all cores, as `accelerate launch` gives a process one core.
 pretrain: sample

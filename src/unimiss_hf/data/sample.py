@@ -40,16 +40,7 @@ _VIEWS = (
     ("right_posterior_oblique", 225),
 )
 
-_README = """# Sample of chest images
-
-* `ct/{ct}`: one chest CT, unchanged, of the Python package {version}. Where the disk
-  allows it, this is a hard link to the installed package's file, so do not edit it in place.
-* `xray/`: {count} radiographs computed from that CT (PNG, 8-bit grey, {size} x {size} pixels).
-  Names tell the number, the view and the angle of the source in degrees: 000 behind the patient
-  (PA), 090 at the patient's right, 180 in front (AP), 270 at the left.
-* `{settings}`: the settings, so that images of different ones are never mixed.
-
-## Source and licence of the CT
+CT_SOURCE = """## Source and licence of the CT
 
 The CT is of the LIDC-IDRI collection of The Cancer Imaging Archive, under the Creative Commons
 Attribution 3.0 Unported licence (CC BY 3.0, https://creativecommons.org/licenses/by/3.0/). What is
@@ -67,7 +58,19 @@ computed from it needs the same attribution:
 The authors acknowledge the National Cancer Institute and the Foundation for the National Institutes
 of Health, and their critical role in the creation of the free publicly available LIDC/IDRI Database
 used in this study.
+"""
+"""Where the CT comes from, and on which terms: a part of a `README.md`."""
 
+_README = """# Sample of chest images
+
+* `ct/{ct}`: one chest CT, unchanged, of the Python package {version}. Where the disk
+  allows it, this is a hard link to the installed package's file, so do not edit it in place.
+* `xray/`: {count} radiographs computed from that CT (PNG, 8-bit grey, {size} x {size} pixels).
+  Names tell the number, the view and the angle of the source in degrees: 000 behind the patient
+  (PA), 090 at the patient's right, 180 in front (AP), 270 at the left.
+* `{settings}`: the settings, so that images of different ones are never mixed.
+
+{source}
 ## How the radiographs were made
 
 The CT was resampled to {spacing:g} mm. Each radiograph is a digitally reconstructed one: line
@@ -194,6 +197,7 @@ def prepare_sample(
     text = _README.format(
         ct=_CT_NAME,
         settings=_SETTINGS_NAME,
+        source=CT_SOURCE,
         version=version,
         count=count,
         size=image_size,
