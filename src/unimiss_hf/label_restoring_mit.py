@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import math
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,6 +15,9 @@ from PIL import Image
 from .lazy_nibabel_mit import nibabel
 from .plane_grids_mit import PlaneGrid
 from .volume_grids_mit import VolumeGrid
+
+# Scores that are interpolated to the native grid at once, 64 MiB.
+_BLOCK = 2**24
 
 
 @dataclass(frozen=True)
@@ -49,8 +54,34 @@ class InputGrid:
             array or tensor of the input's own axes for an array or tensor. The smallest of uint8,
             int16 and int32 that holds all classes; int64 for a tensor.
         """
-        labels = label_map(scores, self.grid)
+        return self.place(label_map(scores, self.grid))
+
+    def restore_masks(self, scores: torch.Tensor, threshold: float = 0.5) -> list[Any]:
+        """Turn scores of classes that may overlap into a mask of each, on the input's own grid.
+
+        Args:
+            scores: As [`restore`] takes them; a sigmoid makes them probabilities.
+            threshold: The probability, between 0 and 1, above which a voxel is inside.
+
+        Returns:
+            A mask for each class, see [`place`]; False where voxels were cropped away.
+        """
+        return [self.place(mask) for mask in mask_map(scores, self.grid, threshold)]
+
+    def place(self, labels: np.ndarray) -> Any:
+        """Give a label map or mask on the native grid back as what the input was.
+
+        Args:
+            labels: `([depth,] height, width)`, integers or booleans, see [`label_map`].
+
+        Returns:
+            A nibabel image for a volume file (a mask's voxels are 0 and 1, uint8), a PIL image for
+            an image file (a mask's mode is "1"), an array or tensor for an array or tensor (int64
+            or bool for a tensor).
+        """
+        is_mask = labels.dtype == bool
         if self.grid.file_grid is not None:
+            labels = labels.astype(np.uint8) if is_mask else labels
             return self._nibabel_image(self.grid.to_source(labels))
         if self.kind in ("image", "dicom"):
             stored = np.ascontiguousarray(self.grid.to_source(labels))
@@ -58,7 +89,10 @@ class InputGrid:
             return Image.fromarray(stored if stored.itemsize == 1 else stored.astype(np.int32))
         if self.stored_shape is not None and math.prod(self.stored_shape) == labels.size:
             labels = labels.reshape(self.stored_shape)  # With axes of length 1; colours have none.
-        return torch.from_numpy(labels).long() if self.kind == "tensor" else labels
+        if self.kind != "tensor":
+            return labels
+        tensor = torch.from_numpy(labels)
+        return tensor if is_mask else tensor.long()
 
     def _nibabel_image(self, labels: np.ndarray) -> Any:
         labels = np.ascontiguousarray(labels).reshape(self.stored_shape or labels.shape)
@@ -83,6 +117,111 @@ def label_map(scores: torch.Tensor, grid: VolumeGrid | PlaneGrid) -> np.ndarray:
     Works through the volume slice by slice, so that the scores of many classes on a fine grid are
     never held at once.
     """
+    return labels_of_slices(*_slices(scores, grid), grid)
+
+
+def mask_map(
+    scores: torch.Tensor, grid: VolumeGrid | PlaneGrid, threshold: float = 0.5
+) -> np.ndarray:
+    """Masks `(classes, [depth,] height, width)`, bool, on the native grid of such scores."""
+    return masks_of_slices(*_slices(scores, grid), grid, threshold)
+
+
+def labels_of_slices(
+    slices: Iterable[torch.Tensor], shape: Sequence[int], grid: VolumeGrid | PlaneGrid
+) -> np.ndarray:
+    """Make the label map of scores that come slice by slice, of which it holds two at a time.
+
+    Args:
+        slices: `(classes, height, width)`, along depth in order; one, if it is an image.
+        shape: `([depth,] height, width)` of all of them.
+        grid: Where they lie.
+
+    Returns:
+        As of [`label_map`].
+    """
+    classes, slices = _number_of_classes(slices)
+    labels = np.zeros((1, *grid.native_shape)[-3:], dtype=_label_type(classes))
+    for block in _native_blocks(slices, shape, grid):
+        scores = block.scores
+        # `max` finds the same as `argmax`, which is 15 times slower along the first axis.
+        best = scores.max(0).indices if classes > 1 else scores[0] > 0
+        labels[block.place] = np.where(block.inside, best.cpu().numpy(), 0)
+    return labels.reshape(grid.native_shape)
+
+
+def masks_of_slices(
+    slices: Iterable[torch.Tensor],
+    shape: Sequence[int],
+    grid: VolumeGrid | PlaneGrid,
+    threshold: float = 0.5,
+) -> np.ndarray:
+    """Make the masks of scores that come slice by slice, see [`labels_of_slices`].
+
+    Raises:
+        ValueError: If the threshold is not between 0 and 1.
+    """
+    if not 0 < threshold < 1:
+        raise ValueError(f"threshold is {threshold}; wanted a probability between 0 and 1.")
+    least = math.log(threshold / (1 - threshold))
+    classes, slices = _number_of_classes(slices)
+    masks = np.zeros((classes, *(1, *grid.native_shape)[-3:]), dtype=bool)
+    for block in _native_blocks(slices, shape, grid):
+        masks[:, *block.place] = (block.scores > least).cpu().numpy() & block.inside
+    return masks.reshape(classes, *grid.native_shape)
+
+
+def probabilities_of_slices(
+    slices: Iterable[torch.Tensor],
+    shape: Sequence[int],
+    grid: VolumeGrid | PlaneGrid,
+    multi_label: bool,
+    dtype: type = np.float32,
+) -> np.ndarray:
+    """Make the probabilities of scores that come slice by slice, see [`labels_of_slices`].
+
+    Scores are interpolated before they become probabilities, so that the class with the highest is
+    that of the label map.
+
+    Args:
+        slices, shape, grid: As there.
+        multi_label: Whether each class has a sigmoid of its own rather than all one softmax.
+        dtype: A floating-point type of numpy.
+
+    Returns:
+        `(classes, [depth,] height, width)`. Voxels that were cropped away are background for
+        certain, or no class at all where there is no background.
+    """
+    classes, slices = _number_of_classes(slices)
+    separate = multi_label or classes == 1
+    values = np.zeros((classes, *(1, *grid.native_shape)[-3:]), dtype=dtype)
+    if not separate:
+        values[0] = 1
+    for block in _native_blocks(slices, shape, grid):
+        found = block.scores.sigmoid() if separate else block.scores.softmax(0)
+        place = (slice(None), *block.place)
+        values[place] = np.where(block.inside, found.cpu().numpy(), values[place])
+    return values.reshape(classes, *grid.native_shape)
+
+
+@dataclass(frozen=True)
+class _NativeBlock:
+    """Scores `(classes, rows, width)` of some rows of a native slice, and which were not cropped.
+
+    Attributes:
+        place: the slice's index along depth, and its rows.
+        inside: `(rows, width)`.
+    """
+
+    place: tuple[int, slice]
+    scores: torch.Tensor
+    inside: np.ndarray
+
+
+def _slices(
+    scores: torch.Tensor, grid: VolumeGrid | PlaneGrid
+) -> tuple[Sequence[torch.Tensor], tuple[int, ...]]:
+    """Scores as slices, and the lengths of their grid."""
     scores = scores.detach().float().cpu()
     wanted = len(grid.native_shape)
     if scores.ndim != 1 + wanted:
@@ -90,24 +229,49 @@ def label_map(scores: torch.Tensor, grid: VolumeGrid | PlaneGrid) -> np.ndarray:
             f"Wanted scores with {1 + wanted} axes, (classes, {'depth, ' * (wanted == 3)}height, "
             f"width); got shape {tuple(scores.shape)}."
         )
-    if wanted == 2:
-        scores = scores[:, None]
-    sampled = [
-        _Samples(*grid.positions(axis, length), length)
-        for axis, length in enumerate(scores.shape[-wanted:])
-    ]
-    *deep, rows, columns = sampled
-    labels = np.zeros((1, *grid.native_shape)[-3:], dtype=_label_type(len(scores)))
-    inside = rows.inside[:, None] & columns.inside
-    for index in range(len(labels)):
-        if deep and not deep[0].inside[index]:
-            continue
-        plane = deep[0].at(scores, index) if deep else scores[:, 0]
-        plane = columns.along(rows.along(plane, 1), 2)
-        # `max` finds the same as `argmax`, which is 15 times slower along the first axis.
-        best = plane.max(0).indices if len(plane) > 1 else plane[0] > 0
-        labels[index] = np.where(inside, best.numpy(), 0)
-    return labels if deep else labels[0]
+    return scores.unbind(1) if wanted == 3 else [scores], tuple(scores.shape[1:])
+
+
+def _number_of_classes(
+    slices: Iterable[torch.Tensor],
+) -> tuple[int, Iterator[torch.Tensor]]:
+    slices = iter(slices)
+    first = next(slices)
+    return len(first), itertools.chain([first], slices)
+
+
+def _native_blocks(
+    slices: Iterator[torch.Tensor], shape: Sequence[int], grid: VolumeGrid | PlaneGrid
+) -> Iterator[_NativeBlock]:
+    """Interpolate scores linearly to the native grid, leaving out slices that were cropped away."""
+    *deep, rows, columns = (
+        _Samples(*grid.positions(axis, length), length) for axis, length in enumerate(shape)
+    )
+    for index, plane in _native_planes(slices, deep[0]) if deep else enumerate(slices):
+        plane = plane.float()
+        step = max(1, _BLOCK // (len(plane) * len(columns.inside)))
+        for first in range(0, len(rows.inside), step):
+            part = slice(first, min(first + step, len(rows.inside)))
+            yield _NativeBlock(
+                (index, part),
+                columns.along(rows.along(plane, 1, part), 2),
+                rows.inside[part, None] & columns.inside,
+            )
+
+
+def _native_planes(
+    slices: Iterator[torch.Tensor], deep: _Samples
+) -> Iterator[tuple[int, torch.Tensor]]:
+    """The planes `(classes, height, width)` at the native places along depth."""
+    held: dict[int, torch.Tensor] = {}
+    numbered = enumerate(slices)
+    for index in np.flatnonzero(deep.inside).tolist():
+        low, high, part = int(deep.low[index]), int(deep.high[index]), float(deep.part[index])
+        while max(held, default=-1) < high:
+            number, plane = next(numbered)
+            held = {place: kept for place, kept in held.items() if place >= low}
+            held[number] = plane
+        yield index, held[low] if part == 0 else torch.lerp(held[low], held[high], part)
 
 
 class _Samples:
@@ -119,17 +283,22 @@ class _Samples:
         self.low = torch.from_numpy(np.floor(places).astype(np.int64))
         self.high = (self.low + 1).clamp(max=length - 1)
         self.part = torch.from_numpy((places - np.floor(places)).astype(np.float32))
+        self.unchanged = np.array_equal(places, np.arange(length))
 
-    def at(self, scores: torch.Tensor, index: int) -> torch.Tensor:
-        """The plane `(classes, height, width)` at one place along depth."""
-        low, high = scores[:, self.low[index]], scores[:, self.high[index]]
-        return torch.lerp(low, high, self.part[index])
+    def along(self, plane: torch.Tensor, axis: int, places: slice = slice(None)) -> torch.Tensor:
+        """The plane at some of the places along an axis."""
+        if self.unchanged:
+            return plane.narrow(axis, *_start_and_length(places, len(self.inside)))
+        low, high, part = (
+            values[places].to(plane.device) for values in (self.low, self.high, self.part)
+        )
+        part = part[:, None] if axis == 1 else part
+        return torch.lerp(plane.index_select(axis, low), plane.index_select(axis, high), part)
 
-    def along(self, plane: torch.Tensor, axis: int) -> torch.Tensor:
-        """The plane at all places along an axis."""
-        part = self.part[:, None] if axis == 1 else self.part
-        low, high = plane.index_select(axis, self.low), plane.index_select(axis, self.high)
-        return torch.lerp(low, high, part)
+
+def _start_and_length(places: slice, length: int) -> tuple[int, int]:
+    start, stop, _ = places.indices(length)
+    return start, stop - start
 
 
 def _label_type(classes: int) -> type:

@@ -5,6 +5,7 @@ MONAI, which cuts and joins the windows, is needed only for inputs that are larg
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -152,6 +153,7 @@ def extract_features(
             window,
             batch_size,
             model.device,
+            device,
             overlap=_patch_overlap(window, patch, overlap),
             with_coord=True,
         )
@@ -160,53 +162,90 @@ def extract_features(
     return MiTFeatures(pooled, patches[(..., *grid)])
 
 
-def predict_logits(
+@dataclass(frozen=True)
+class LogitWindows:
+    """How the logits of each voxel of whole inputs are predicted, window by window.
+
+    Attributes:
+        voxels: `(batch, channels, [depth,] height, width)`, filled up to what the pyramid can hold.
+        size: The input's own `([depth,] height, width)`.
+        window: Lengths of a window, none longer than `voxels`.
+        overlap: Share of a window that the next one covers again, one for each axis.
+        batch_size: Windows that go through the network at once.
+        device: Where the network is.
+        predict: Gives the logits of some windows, of their lengths.
+    """
+
+    voxels: torch.Tensor
+    size: tuple[int, ...]
+    window: tuple[int, ...]
+    overlap: tuple[float, ...]
+    batch_size: int
+    device: torch.device
+    predict: Callable[[torch.Tensor], torch.Tensor]
+
+    @property
+    def is_one(self) -> bool:
+        """Whether one window holds all of an input."""
+        return self.window == tuple(self.voxels.shape[2:])
+
+    def join(self, device: torch.device) -> torch.Tensor:
+        """Predict all windows and join them on a device: logits of the size of the inputs."""
+        if self.is_one:
+            with torch.no_grad():
+                logits = self.predict(self.voxels).to(device)
+        else:
+            logits = self.slide(self.predict, self.voxels, device)
+        return logits[(..., *(slice(n) for n in self.size))]
+
+    def slide(
+        self,
+        predictor: Callable[..., torch.Tensor],
+        voxels: torch.Tensor,
+        device: torch.device,
+        **settings: Any,
+    ) -> torch.Tensor:
+        """Join a predictor's windows, weighted by a Gaussian around each one's centre.
+
+        Args:
+            predictor: What gives a window's logits.
+            voxels: All or some of `voxels`, at least as long as a window.
+            device: Where logits are joined.
+            **settings: Others of MONAI's `sliding_window_inference`.
+        """
+        return _slide(
+            predictor,
+            voxels,
+            self.window,
+            self.batch_size,
+            self.device,
+            device,
+            overlap=self.overlap,
+            mode="gaussian",
+            **settings,
+        )
+
+
+def logit_windows(
     model: PreTrainedModel,
     pixel_values: torch.Tensor,
     window: Sequence[int] | None = None,
     overlap: Overlap = 0.5,
     batch_size: int = 4,
-) -> torch.Tensor:
-    """Predict the logits of each voxel of whole images or volumes, without gradients.
-
-    What fits in the window goes through the network whole. Anything larger is cut into windows
-    (along an axis that fits, they have its length), and logits are averaged where windows overlap,
-    weighted by a Gaussian around each window's centre. An axis that is shorter than the pyramid can
-    hold is filled up with the sample's minimum, and the logits are cut back.
-
-    Args:
-        model: A model of segmentation, in evaluation mode: its output has `logits`
-            `(batch, classes, [depth,] height, width)` at the input's resolution.
-        pixel_values: As [`extract_features`] takes them.
-        window: `([depth,] height, width)` in voxels; the native size of the model's config by
-            default.
-        overlap: Share of a window, from 0 to below 1, that the next one covers again; one number,
-            or one for each axis.
-        batch_size: Windows that go through the network at once. An input that fits goes with its
-            whole batch.
-
-    Returns:
-        Logits `(batch, classes, [depth,] height, width)` of the input's size, on the device of
-        `pixel_values`, in float32 (float64 if the model is).
-
-    Raises:
-        ValueError: If the model is in training mode, if `pixel_values` or a setting cannot be had,
-            or if the logits have another resolution than the input.
-        TypeError: If the model's output has no logits.
-        ImportError: If MONAI is missing and the input does not fit in the window.
-    """
+    mirror: Sequence[int] = (),
+) -> LogitWindows:
+    """Plan what [`predict_logits`] does; arguments and errors are its own."""
     pixel_values = _checked_input(model, pixel_values)
     size = tuple(pixel_values.shape[2:])
     minimum = _minimum_size(model.config, len(size))
     window = _checked_window(model.config, len(size), window)
     if any(length < least for length, least in zip(window, minimum, strict=True)):
         raise ValueError(f"window is {window}, but the pyramid needs {minimum} at least.")
-    overlap = _checked_overlap(overlap, len(size))
-    batch_size = _checked_batch_size(batch_size)
-    device, dtype = pixel_values.device, pixel_values.dtype
+    flips = _flips(mirror, len(size))
+    dtype = pixel_values.dtype
 
-    def predict(voxels: torch.Tensor) -> torch.Tensor:
-        logits = getattr(model(voxels.to(model.device), return_dict=True), "logits", None)
+    def predict_once(voxels: torch.Tensor) -> torch.Tensor:
+        logits = getattr(model(voxels, return_dict=True), "logits", None)
         if logits is None:
             raise TypeError(
                 f"{type(model).__name__} gives no logits; wanted a model of segmentation."
@@ -218,17 +257,70 @@ def predict_logits(
             )
         return logits.to(dtype)
 
+    def predict(voxels: torch.Tensor) -> torch.Tensor:
+        voxels = voxels.to(model.device)
+        logits = predict_once(voxels)
+        for axes in flips:
+            logits += predict_once(voxels.flip(axes)).flip(axes)
+        return logits / (1 + len(flips)) if flips else logits
+
     lengths = [max(n, least) for n, least in zip(size, minimum, strict=True)]
-    voxels = _filled_up(pixel_values, lengths)
-    if all(n <= length for n, length in zip(size, window, strict=True)):
-        with torch.no_grad():
-            logits = predict(voxels).to(device)
-    else:
-        window = tuple(min(n, length) for n, length in zip(lengths, window, strict=True))
-        logits = _slide(
-            predict, voxels, window, batch_size, model.device, overlap=overlap, mode="gaussian"
-        )
-    return logits[(..., *(slice(n) for n in size))]
+    return LogitWindows(
+        _filled_up(pixel_values, lengths),
+        size,
+        tuple(min(n, length) for n, length in zip(lengths, window, strict=True)),
+        _checked_overlap(overlap, len(size)),
+        _checked_batch_size(batch_size),
+        model.device,
+        predict,
+    )
+
+
+def predict_logits(
+    model: PreTrainedModel,
+    pixel_values: torch.Tensor,
+    window: Sequence[int] | None = None,
+    overlap: Overlap = 0.5,
+    batch_size: int = 4,
+    mirror: Sequence[int] = (),
+) -> torch.Tensor:
+    """Predict the logits of each voxel of whole images or volumes, without gradients.
+
+    What fits in the window goes through the network whole. Anything larger is cut into windows
+    (along an axis that fits, they have its length), and logits are averaged where windows overlap,
+    weighted by a Gaussian around each window's centre. An axis that is shorter than the pyramid can
+    hold is filled up with the sample's minimum, and the logits are cut back.
+
+    The logits of many classes on a fine grid may not fit in memory: `whole_prediction_mit` makes
+    label maps without holding them all.
+
+    Args:
+        model: A model of segmentation, in evaluation mode: its output has `logits`
+            `(batch, classes, [depth,] height, width)` at the input's resolution.
+        pixel_values: As [`extract_features`] takes them.
+        window: `([depth,] height, width)` in voxels; the native size of the model's config by
+            default.
+        overlap: Share of a window, from 0 to below 1, that the next one covers again; one number,
+            or one for each axis.
+        batch_size: Windows that go through the network at once. An input that fits goes with its
+            whole batch.
+        mirror: Axes, 0 being the first of `([depth,] height, width)`, along which each window is
+            mirrored too: its logits are the mean over the window, its mirror image along each of
+            these axes and along all combinations of them, each turned back, for 2, 4 or 8 times
+            the time. A model that tells left from right is not to be mirrored along width.
+
+    Returns:
+        Logits `(batch, classes, [depth,] height, width)` of the input's size, on the device of
+        `pixel_values`, in float32 (float64 if the model is).
+
+    Raises:
+        ValueError: If the model is in training mode, if `pixel_values` or a setting cannot be had,
+            or if the logits have another resolution than the input.
+        TypeError: If the model's output has no logits.
+        ImportError: If MONAI is missing and the input does not fit in the window.
+    """
+    windows = logit_windows(model, pixel_values, window, overlap, batch_size, mirror)
+    return windows.join(windows.voxels.device)
 
 
 class _WeightedMean:
@@ -261,9 +353,10 @@ def _slide(
     window: tuple[int, ...],
     batch_size: int,
     device: torch.device,
+    joined_on: torch.device,
     **settings: Any,
 ) -> torch.Tensor:
-    """Run MONAI's sliding windows on a device, and join them where the voxels are."""
+    """Run MONAI's sliding windows on a device, and join them on another."""
     try:
         from monai.inferers import sliding_window_inference
     except ImportError as error:
@@ -278,7 +371,7 @@ def _slide(
             batch_size,
             predictor,
             sw_device=device,
-            device=voxels.device,
+            device=joined_on,
             **settings,
         )
 
@@ -361,10 +454,32 @@ def _checked_overlap(overlap: Overlap, num_axes: int) -> tuple[float, ...]:
     return shares
 
 
+def _flips(mirror: Sequence[int], num_axes: int) -> list[tuple[int, ...]]:
+    """All combinations of the axes but none of them, as axes of `(batch, channels, ...)`."""
+    axes = tuple(mirror)
+    if len(set(axes)) != len(axes) or not all(axis in range(num_axes) for axis in axes):
+        names = ("depth", "height", "width")[-num_axes:]
+        numbered = ", ".join(f"{number} ({name})" for number, name in enumerate(names))
+        raise ValueError(f"mirror is {mirror}; wanted different axes among {numbered}.")
+    return [
+        tuple(2 + axis for axis in chosen)
+        for number in range(1, len(axes) + 1)
+        for chosen in itertools.combinations(axes, number)
+    ]
+
+
 def _checked_batch_size(batch_size: int) -> int:
     if batch_size < 1:
         raise ValueError(f"batch_size is {batch_size}; it must be 1 or more.")
     return batch_size
 
 
-__all__ = ["MiTFeatures", "extract_features", "feature_window", "patch_size", "predict_logits"]
+__all__ = [
+    "LogitWindows",
+    "MiTFeatures",
+    "extract_features",
+    "feature_window",
+    "logit_windows",
+    "patch_size",
+    "predict_logits",
+]
