@@ -188,6 +188,26 @@ def read_dicom(source: DicomSource, grey_window: GreyWindow = None) -> DicomImag
         return _volume(frames, name)
 
 
+def stacked_slices(source: DicomSource) -> tuple[list[Path], np.ndarray]:
+    """Tell the order of a series' slices and where they lie, from their headers alone.
+
+    Returns:
+        The file of each slice, in the order in which `read_dicom` has them along its last axis, and
+        the affine that it returns.
+
+    Raises:
+        OSError, ValueError, ImportError: as `read_dicom` does for a series; ValueError for a source
+            of one slice.
+    """
+    paths, name = _paths_of(source)
+    with _without_pydicom_warnings:
+        frames = [frame for path in paths for frame in open_frames(path, headers_only=True)]
+        if len(frames) < 2:
+            raise ValueError(f"{name} is one slice; wanted a series of several.")
+        order, affine = _stacked(frames, name)
+    return [frames[index].path for index in order], affine
+
+
 def _paths_of(source: DicomSource) -> tuple[list[Path], str]:
     if isinstance(source, str | os.PathLike):
         path = Path(source)
@@ -219,13 +239,18 @@ def _pixel_spacing(frame: Frame) -> tuple[float, float] | None:
 
 
 def _volume(frames: list[Frame], name: str) -> DicomVolume:
-    _require_one_series(frames, name)
-    _require_slices(frames, name)
-    order, affine = stack_planes([_plane(frame) for frame in frames], name)
+    order, affine = _stacked(frames, name)
     voxels = np.empty((len(frames), *frames[0].shape), dtype=np.float32)
     for values, index in zip(voxels, order, strict=True):
         values[:] = physical_values(frames[index])
     return DicomVolume(voxels.transpose(), affine, frames[0].text("Modality"), name)
+
+
+def _stacked(frames: list[Frame], name: str) -> tuple[np.ndarray, np.ndarray]:
+    """The order of slices as indices, and their affine, see `stack_planes`."""
+    _require_one_series(frames, name)
+    _require_slices(frames, name)
+    return stack_planes([_plane(frame) for frame in frames], name)
 
 
 def _require_one_series(frames: list[Frame], name: str) -> None:

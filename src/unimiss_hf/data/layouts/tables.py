@@ -13,14 +13,16 @@ def columns_of(path: Path) -> list[str]:
         return next(csv.reader(file), [])
 
 
-def read_rows(path: Path, columns: Sequence[str]) -> Iterator[dict[str, str]]:
+def read_rows(path: Path, columns: Sequence[str], delimiter: str = ",") -> Iterator[dict[str, str]]:
     """Iterate over the rows of a csv file, as values without blanks around them, by column.
+
+    `delimiter` is what stands between two values.
 
     Raises:
         ValueError: if it has not all of these columns; it names those that it has.
     """
     with path.open(encoding="utf-8-sig", errors="replace", newline="") as file:
-        rows = csv.DictReader(file)
+        rows = csv.DictReader(file, delimiter=delimiter)
         present = rows.fieldnames or []
         missing = [column for column in columns if column not in present]
         if missing:
