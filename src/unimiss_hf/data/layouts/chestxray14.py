@@ -17,22 +17,22 @@ from .item import Layout, License, Problem, SourceItem
 from .tables import read_rows
 from .tree import each_once, has_root, require_root, unfinished
 
-_TITLE = "ChestX-ray14"
+TITLE = "ChestX-ray14"
 _HOMEPAGE = "https://nihcc.app.box.com/v/ChestXray-NIHCC"
 _IMAGE = r"(\d{8})_\d{3}\.png"
-_PATTERNS = (f"images/{_IMAGE}", rf"images_\d{{3}}/images/{_IMAGE}", rf"images_\d{{3}}/{_IMAGE}")
-_TABLES = ("Data_Entry_2017_v2020.csv", "Data_Entry_2017.csv")
-_SPLITS = {"train_val_list.txt": "train", "test_list.txt": "test"}
+PATTERNS = (f"images/{_IMAGE}", rf"images_\d{{3}}/images/{_IMAGE}", rf"images_\d{{3}}/{_IMAGE}")
+TABLES = ("Data_Entry_2017_v2020.csv", "Data_Entry_2017.csv")
+SPLITS = {"train_val_list.txt": "train", "test_list.txt": "test"}
 
 
 def _items(folder: Path) -> Iterator[SourceItem | Problem]:
-    root = require_root(folder, _PATTERNS, _TITLE)
+    root = require_root(folder, PATTERNS, TITLE)
     files = visible_files(root)
     yield from unfinished(root, files)
-    table = next((name for name in _TABLES if (root / name).is_file()), None)
+    table = next((name for name in TABLES if (root / name).is_file()), None)
     patients = _patients(root / table) if table else {}
-    lists = {name: _images_of(root / name) for name in _SPLITS if (root / name).is_file()}
-    splits = {image: _SPLITS[name] for name, images in lists.items() for image in images}
+    lists = {name: _images_of(root / name) for name in SPLITS if (root / name).is_file()}
+    splits = {image: SPLITS[name] for name, images in lists.items() for image in images}
     found = {path: match for path in files if (match := re.fullmatch(_IMAGE, path.name))}
     yield from each_once(
         SourceItem(
@@ -47,17 +47,17 @@ def _items(folder: Path) -> Iterator[SourceItem | Problem]:
     present = {path.name for path in found}
     if table is None:
         reason = "is not there, so that nothing tells whether all images are. Download it."
-        yield Problem(" or ".join(_TABLES), reason, is_missing=False)
-    for name in _SPLITS.keys() - lists:
+        yield Problem(" or ".join(TABLES), reason, is_missing=False)
+    for name in SPLITS.keys() - lists:
         reason = "is not there: images that no list names are taken as train. Download it."
         yield Problem(name, reason, is_missing=False)
     listings = ({table: set(patients)} if table else {}) | lists
     yield from _not_there(listings, present)
     not_in_table = present - patients.keys() if table else set()
     yield from _not_listed(not_in_table, f"in {table}; it is taken all the same")
-    if len(lists) == len(_SPLITS):
+    if len(lists) == len(SPLITS):
         not_in_lists = present - splits.keys() - not_in_table
-        yield from _not_listed(not_in_lists, f"in {' or '.join(_SPLITS)}; it is taken as train")
+        yield from _not_listed(not_in_lists, f"in {' or '.join(SPLITS)}; it is taken as train")
 
 
 def _patients(table: Path) -> dict[str, str]:
@@ -83,7 +83,7 @@ def _not_listed(images: Iterable[str], place: str) -> Iterator[Problem]:
 
 CHESTXRAY14 = Layout(
     name="chestxray14",
-    title=_TITLE,
+    title=TITLE,
     homepage=_HOMEPAGE,
     license=License(
         "other", "unrestricted, with attribution to the NIH Clinical Center", _HOMEPAGE
@@ -94,7 +94,7 @@ CHESTXRAY14 = Layout(
         "common thorax diseases. CVPR (2017)."
     ),
     dimensions=("2d",),
-    recognise=functools.partial(has_root, patterns=_PATTERNS),
+    recognise=functools.partial(has_root, patterns=PATTERNS),
     items=_items,
 )
 """112,120 frontal radiographs of 30,805 patients of the NIH Clinical Center."""
