@@ -32,7 +32,7 @@ def classes(count: int, shape: Sequence[int] = SHAPE) -> np.ndarray:
     """Classes 0 to `count`, each in a voxel, the first in three, so that no flip keeps them."""
     labels = np.zeros(shape, np.uint8)
     labels.reshape(-1)[: count * 2 : 2] = np.arange(1, count + 1)
-    labels[-1, -1, :2] = 1
+    labels.reshape(-1)[-shape[-1] :][:2] = 1
     return labels
 
 

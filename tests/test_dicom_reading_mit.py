@@ -18,6 +18,7 @@ from unimiss_hf.dicom_reading_mit import (
     group_slices,
     is_dicom,
     read_dicom,
+    stacked_slices,
 )
 
 HU = RANDOM.integers(-1000, 2000, (6, 5, 4))
@@ -382,3 +383,27 @@ class TestGroupSlices:
         (tmp_path / "a.dcm").write_bytes(b"text")
         with pytest.raises(OSError, match=r"a.dcm is not a DICOM file"):
             group_slices([tmp_path / "a.dcm"])
+
+
+class TestStackedSlices:
+    def test_tell_the_order_and_place_of_what_is_read(self, tmp_path):
+        affine = slice_affine(angles=(10, 0, 5))
+        paths = write_series(tmp_path, RANDOM.integers(-900, 900, (5, 4, 3)), affine)
+        files, found = stacked_slices(tmp_path)
+        assert files == paths
+        np.testing.assert_array_equal(found, read_dicom(tmp_path).affine)
+
+    def test_need_no_pixels(self, tmp_path):
+        def without_pixels(dataset, index):
+            del dataset.PixelData
+
+        paths = write_series(tmp_path, np.zeros((3, 4, 5)), change=without_pixels)
+        assert stacked_slices(paths[::-1])[0] == paths
+
+    def test_are_several_of_one_series(self, tmp_path):
+        first = write_series(tmp_path / "a", np.zeros((2, 4, 5)))
+        second = write_series(tmp_path / "b", np.zeros((2, 4, 5)))
+        with pytest.raises(ValueError, match="mixes 2 series"):
+            stacked_slices([*first, *second])
+        with pytest.raises(ValueError, match=r"IM\d+.dcm is one slice; wanted a series"):
+            stacked_slices(first[0])

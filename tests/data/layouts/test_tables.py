@@ -24,3 +24,10 @@ def test_missing_columns_are_named(tmp_path):
     table.write_text("")
     with pytest.raises(ValueError, match="its columns are none"):
         list(read_rows(table, ["name"]))
+
+
+def test_values_may_be_parted_by_another_sign(tmp_path):
+    path = tmp_path / "meta.csv"
+    path.write_text("image_id;split\ns0000; train \n", encoding="utf-8-sig")
+    rows = list(read_rows(path, ["image_id", "split"], delimiter=";"))
+    assert rows == [{"image_id": "s0000", "split": "train"}]

@@ -32,12 +32,16 @@ def class_numbers(values: np.ndarray, numbers: Mapping[int, int], case: str) -> 
     Raises:
         ValueError: if another value comes; it names the case and the values.
     """
-    whole = values if values.dtype.kind in "iub" else _whole(values, case)
+    if values.dtype.kind == "b":
+        values = values.astype(np.uint8)
+    whole = values if values.dtype.kind in "iu" else _whole(values, case)
     highest = max(numbers)
     # The entry behind the last, -1 too, stands for everything outside.
     table = np.full(highest + 2, _UNKNOWN, dtype=np.int16)
     table[list(numbers)] = list(numbers.values())
-    found = table[np.clip(whole.astype(np.int64, copy=False), -1, highest + 1)]
+    if whole.size and (whole.min() < 0 or whole.max() > highest):
+        whole = whole.astype(np.int64)
+    found = table[whole if whole.dtype != np.int64 else whole.clip(-1, highest + 1)]
     wrong = found == _UNKNOWN
     if wrong.any():
         raise ValueError(
