@@ -24,7 +24,7 @@ from pathlib import Path
 import nibabel
 import numpy as np
 
-from ...dicom_reading_mit import DicomVolume, read_dicom
+from ...dicom_reading_mit import read_dicom
 from ..layouts.item import Problem
 from ..layouts.licenses import CC_BY_4
 from ..layouts.tables import read_rows
@@ -221,8 +221,6 @@ def _window(case: LabelledCase) -> nibabel.Nifti1Image:
     """The CT around a nodule, in HU, on the scan's own voxels."""
     details = case.details
     volume = read_dicom(list(case.files))
-    if not isinstance(volume, DicomVolume):
-        raise ValueError(f"{case.name}: {case.files[0].parent} is one image, not a volume.")
     columns, rows, _ = volume.voxels.shape
     if details["column"] >= columns or details["row"] >= rows:
         raise ValueError(
@@ -234,7 +232,10 @@ def _window(case: LabelledCase) -> nibabel.Nifti1Image:
     depth = (np.linalg.inv(volume.affine) @ [*place, 1.0])[2]
     middle = np.array([details["column"], details["row"], depth])
     # Axes of an axial scan run as those of the patient do, whichever way round.
-    return cut_window(volume.voxels, volume.affine, middle, details["extent"][::-1])
+    window = cut_window(volume.voxels, volume.affine, middle, details["extent"][::-1])
+    # What messages call it.
+    window.file_map["image"].filename = str(case.files[0].parent)
+    return window
 
 
 NLST = LabelledLayout(
