@@ -16,6 +16,11 @@ def test_each_value_has_its_number(kind):
     np.testing.assert_array_equal(found, [[1, 0], [2, 255]])
 
 
+def test_what_a_slope_makes_of_integers_are_integers():
+    values = np.array([0, 500.00001, 204.9999], np.float32)
+    np.testing.assert_array_equal(class_numbers(values, NUMBERS, "case 7"), [0, 1, 2])
+
+
 def test_a_map_of_truths_has_two_classes():
     found = class_numbers(np.array([True, False]), {0: 0, 1: 1}, "case 7")
     np.testing.assert_array_equal(found, [1, 0])

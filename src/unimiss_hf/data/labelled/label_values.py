@@ -15,6 +15,8 @@ IGNORED = 255
 """The class number that losses and metrics pass over."""
 
 _UNKNOWN = -1
+# What the slope of a header may make of an integer: 1.00000006.
+_ROUNDING = 1e-3
 _SHOWN = 5
 
 
@@ -86,14 +88,16 @@ def on_grid(labels: np.ndarray, affine: np.ndarray, path: Path) -> nibabel.Nifti
 
 
 def _whole(values: np.ndarray, case: str) -> np.ndarray:
-    # Compared before they are cast, for NaN and infinity have no integer.
-    odd = ~np.isfinite(values) | (np.floor(values) != values)
+    nearest = np.rint(values)
+    # NaN and infinity have no distance that is less, and no integer.
+    with np.errstate(invalid="ignore"):
+        odd = ~(np.abs(values - nearest) < _ROUNDING)
     if odd.any():
         raise ValueError(
             f"{case} has label values that are no integers: {_listed(values[odd])} in "
             f"{np.count_nonzero(odd)} voxels. Correct the labels, or leave the case out."
         )
-    return values.astype(np.int64)
+    return nearest.astype(np.int64)
 
 
 def _listed(values: np.ndarray, most: int | None = _SHOWN) -> str:

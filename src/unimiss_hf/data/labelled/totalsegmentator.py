@@ -23,7 +23,7 @@ from ..layouts.tree import has_root, require_root, stem_of, unfinished
 from ..sources import visible_files
 from .case import LabelledCase, LabelledData, LabelledLayout, Split
 from .image_and_label import sorted_out
-from .label_values import label_voxels, on_grid
+from .label_values import class_numbers, label_voxels, on_grid
 from .options import refuse_unknown
 from .totalsegmentator_classes import ALL_1, ALL_2, GROUPS_1, GROUPS_2
 
@@ -36,6 +36,7 @@ _TABLE = "meta.csv"
 _SPLITS: dict[str, Split] = {"train": "train", "val": "validation", "test": "test"}
 # By what version 1 alone has, and version 2 alone.
 _ONLY_1, _ONLY_2 = set(ALL_1) - set(ALL_2), set(ALL_2) - set(ALL_1)
+_MASK = {0: 0, 1: 1}
 _SAME_GRID = 1e-3  # mm; files of one subject differ by the rounding of their headers
 _OPTIONS = {
     "classes": f"all (default), one of {', '.join(GROUPS_2)}, or a list of names of structures"
@@ -150,12 +151,7 @@ def _labels(case: LabelledCase) -> nibabel.Nifti1Image:
     affine, several = np.eye(4), 0
     for number, path in enumerate(case.label_files, start=1):
         values, image = label_voxels(path)
-        inside = values != 0
-        if values.size and (values.min() < 0 or values.max() > 1):
-            raise ValueError(
-                f"{case.name} ({path}) has values from {values.min()} to {values.max()}; a mask "
-                f"has 0 and 1. Download it again."
-            )
+        inside = class_numbers(values, _MASK, f"{case.name} ({path})") == 1
         if labels is None:
             labels, affine = np.zeros(values.shape, np.uint8), image.affine
         elif labels.shape != values.shape or np.abs(image.affine - affine).max() > _SAME_GRID:
@@ -190,4 +186,4 @@ TOTALSEGMENTATOR = LabelledLayout(
     read=_read,
     options=_OPTIONS,
 )
-"""About 1,200 CTs of all parts of the body, at 1.5 mm: 104 structures in version 1, 117 in 2."""
+"""Some 1,200 CTs of all parts of the body, at 1.5 mm: 104 structures in version 1, 117 since."""
