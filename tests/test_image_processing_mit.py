@@ -455,6 +455,26 @@ class TestAnswers:
         with pytest.raises(ValueError, match="got 2 outputs for 1 inputs"):
             processor.post_process_classification(torch.zeros(2, 3), batch)
 
+    def test_masks_of_classes_that_overlap(self, tmp_path):
+        path = saved(nifti(grid(12, 10, 8), (1, 1, 3)), tmp_path / "a.nii.gz")
+        inputs = [path, np.zeros((6, 7))]
+        processor = MiTImageProcessor()
+        scores = [torch.rand(3, 4, 5, 6) - 0.5, torch.rand(2, 3, 3) - 0.5]
+        restore = processor.post_process_multi_label_segmentation
+        answers = restore(scores, inputs, spacing=None)
+        again = restore(scores, processor(inputs, group_by_dimension=True, spacing=None))
+        assert [len(masks) for masks in answers] == [3, 2]
+        for masks, same in zip(answers, again, strict=True):
+            for mask, other in zip(masks, same, strict=True):
+                values = np.asarray(getattr(mask, "dataobj", mask))
+                np.testing.assert_array_equal(values, getattr(other, "dataobj", other))
+                assert 0 < values.mean() < 1
+        assert not any(mask.any() for mask in restore(scores[1:], inputs[1:], threshold=0.9)[0])
+        with pytest.raises(ValueError, match="inputs: got 1 outputs for 2 inputs"):
+            restore(scores[:1], inputs)
+        with pytest.raises(ValueError, match="threshold is 1"):
+            restore(scores, inputs, threshold=1)
+
     def test_what_holds_no_logits_or_grids_is_told(self):
         processor = MiTImageProcessor()
         batch = processor(np.zeros((8, 8)))

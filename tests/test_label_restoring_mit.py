@@ -8,7 +8,8 @@ from image_files import RANDOM, grid, nifti, saved
 from oriented_grids import stored_affine, turn
 from unimiss_hf import MiTImageProcessor
 from unimiss_hf.data.sample import find_sample_ct
-from unimiss_hf.label_restoring_mit import label_map
+from unimiss_hf.label_restoring_mit import label_map, mask_map
+from unimiss_hf.plane_grids_mit import PlaneGrid
 from unimiss_hf.volume_grids_mit import VolumeGrid
 
 HEART = 51  # TotalSegmentator's index
@@ -130,6 +131,46 @@ def test_refuses_scores_of_another_dimension():
         label_map(torch.zeros(2, 4, 4), VolumeGrid.native((4, 4, 4)))
 
 
+def test_masks_overlap_where_their_scores_do():
+    scores = torch.tensor([[[[2.0, -1.0]]], [[[0.5, 1.5]]]])
+    native = VolumeGrid.native((4, 1, 1)).resized((1, 1, 2)).cropped((0, 0, 0), (1, 1, 2))
+    masks = mask_map(scores, native)  # places -0.25, 0.25, 0.75 and 1.25
+    assert masks.dtype == bool
+    assert masks.shape == (2, 1, 1, 4)
+    assert masks[:, 0, 0].tolist() == [[True, True, False, False], [True] * 4]
+    sure = mask_map(scores, native, threshold=0.7)  # a score of 0.847
+    assert sure[:, 0, 0].tolist() == [[True, True, False, False], [False, False, True, True]]
+
+
+def test_no_mask_reaches_what_was_cropped_away():
+    native = VolumeGrid.native((4, 4, 4)).cropped((1, 0, 0), (2, 4, 4))
+    masks = mask_map(torch.ones(3, 2, 4, 4), native)
+    assert masks.any((2, 3)).tolist() == [[False, True, True, False]] * 3
+
+
+@pytest.mark.parametrize("threshold", [0, 1, -0.5, 2])
+def test_refuses_thresholds_that_are_no_probability(threshold):
+    with pytest.raises(ValueError, match=f"threshold is {threshold}; wanted a probability"):
+        mask_map(torch.ones(1, 2, 4, 4), VolumeGrid.native((4, 4, 2)), threshold)
+
+
+@pytest.mark.parametrize("shift", [-2, 1, 3])
+def test_a_shifted_grid_of_the_same_length_is_no_copy(shift):
+    """Cut on one side and filled up on the other, so that lengths agree and places do not."""
+    native = VolumeGrid.native((6, 6, 6)).cropped((0, shift, 0), (6, 6, 6))
+    labels = torch.arange(6).reshape(1, 6, 1).expand(6, 6, 6)
+    restored = label_map(one_hot(labels[None], 6)[0], native)
+    expected = [row - shift if 0 <= row - shift < 6 else 0 for row in range(6)]
+    assert restored[0, :, 0].tolist() == expected
+
+
+def test_an_image_larger_than_a_block_is_restored_row_by_row(monkeypatch):
+    scores, native = torch.randn(3, 20, 24), PlaneGrid((150, 130), (20, 24))
+    at_once = label_map(scores, native)
+    monkeypatch.setattr("unimiss_hf.label_restoring_mit._BLOCK", 3 * 130 * 7)
+    np.testing.assert_array_equal(label_map(scores, native), at_once)
+
+
 class TestKinds:
     """Each kind of input gives its own kind of label map."""
 
@@ -162,6 +203,29 @@ class TestKinds:
         answer = np.asarray(self.answer(tmp_path / "film.png"))
         assert answer.shape == film.shape
         np.testing.assert_array_equal(answer * 255, film)
+
+    def test_masks_are_of_the_same_kinds(self, tmp_path, film):
+        Image.fromarray(film).save(tmp_path / "film.png")
+        volume = nifti(np.kron(grid(4, 4, 4), np.ones((2, 2, 2))).astype(np.int16))
+        for source, kind, dtype in (
+            (tmp_path / "film.png", Image.Image, bool),
+            (film / 255, np.ndarray, bool),
+            (torch.from_numpy(film / 255), torch.Tensor, torch.bool),
+            (saved(volume, tmp_path / "ct.nii.gz"), nibabel.Nifti1Image, np.uint8),
+        ):
+            batch = self.processor(source, return_tensors="pt")
+            bright = batch["pixel_values"] > batch["pixel_values"].median()
+            scores = torch.cat([bright, ~bright], dim=1) * 2.0 - 1
+            answers = self.processor.post_process_multi_label_segmentation(scores, batch)
+            assert len(answers) == 1 and len(answers[0]) == 2
+            (expected,) = self.processor.post_process_semantic_segmentation(scores.flip(1), batch)
+            for mask, wanted in zip(answers[0], (1, 0), strict=True):
+                assert isinstance(mask, kind)
+                values = getattr(mask, "dataobj", mask)
+                values = values if isinstance(values, torch.Tensor) else np.asarray(values)
+                assert values.dtype == dtype
+                label = np.asarray(getattr(expected, "dataobj", expected)) == wanted
+                np.testing.assert_array_equal(np.asarray(values).astype(bool), label)
 
     def test_arrays_and_tensors(self, film):
         for source in (film / 255, torch.from_numpy(film / 255)):

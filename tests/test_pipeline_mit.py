@@ -18,6 +18,7 @@ from unimiss_hf import (
     MiTImageProcessor,
     MiTModel,
 )
+from unimiss_hf.sliding_windows_mit import predict_logits
 
 TASKS = {
     "medical-feature-extraction": MiTForPreTraining,
@@ -320,6 +321,97 @@ def test_the_spacing_of_an_array_gives_volumes(segment, inputs):
     result = segment(inputs["array 3D"], source_spacing=(3.0, 1.0, 2.0))
     for entry in result["segments_info"]:
         assert entry["volume_ml"] == pytest.approx(entry["voxels"] * 6 / 1000)
+
+
+def test_batches_of_mixed_inputs_give_the_label_maps_of_single_ones(segment, inputs):
+    kinds = ("PNG", "NIfTI", "array 2D", "nibabel", "array 3D")
+    together = segment([inputs[kind] for kind in kinds], batch_size=4)
+    for kind, found in zip(kinds, together, strict=True):
+        expected = segment(inputs[kind])
+        maps = [
+            np.asarray(getattr(m, "dataobj", m))
+            for m in (found["segmentation"], expected["segmentation"])
+        ]
+        assert type(found["segmentation"]) is type(expected["segmentation"])
+        # Two classes may be equal to rounding in a voxel.
+        assert np.mean(maps[0] == maps[1]) > 0.999
+
+
+def test_label_maps_are_those_of_all_logits(segment, inputs):
+    processor = MiTImageProcessor()
+    for kind, options in (
+        ("NIfTI", {"window_size": (8, 32, 32), "overlap": 0.25, "mirror": (0, 2)}),
+        ("PNG", {"window_size": (64, 64), "mirror": (1,)}),
+    ):
+        batch = processor(inputs[kind], return_tensors="pt")
+        found = segment(inputs[kind], **options)["segmentation"]
+        options["window"] = options.pop("window_size")
+        logits = predict_logits(segment.model, batch["pixel_values"], **options)
+        (expected,) = processor.post_process_semantic_segmentation(logits, batch)
+        maps = [np.asarray(getattr(m, "dataobj", m)) for m in (found, expected)]
+        assert np.mean(maps[0] == maps[1]) > 0.999
+    with pytest.raises(ValueError, match=r"mirror is \(2,\); wanted .* 0 \(height\), 1 \(width\)"):
+        segment(inputs["PNG"], mirror=(2,))
+
+
+def test_a_model_without_logits_is_refused(config, inputs):
+    segment = pipeline(
+        "medical-image-segmentation",
+        model=MiTModel(config),
+        image_processor=MiTImageProcessor(**SMALL),
+    )
+    for kind in ("PNG", "NIfTI"):
+        with pytest.raises(TypeError, match="gives no logits"):
+            segment(inputs[kind])
+
+
+@pytest.fixture(scope="module")
+def segment_overlapping(tmp_path_factory):
+    """A pipeline whose model's classes may overlap."""
+    torch.manual_seed(0)
+    config = MiTConfig(
+        **SMALLEST_PYRAMID,
+        id2label={0: "heart", 1: "lungs"},
+        problem_type="multi_label_classification",
+    )
+    folder = tmp_path_factory.mktemp("overlapping")
+    MiTForSemanticSegmentation(config).save_pretrained(folder)
+    MiTImageProcessor().save_pretrained(folder)
+    return pipeline("medical-image-segmentation", folder, device="cpu")
+
+
+def test_classes_that_overlap_have_a_mask_each(segment_overlapping, inputs, voxels):
+    kinds = ("PNG", "NIfTI", "array 2D", "tensor")
+    results = segment_overlapping([inputs[kind] for kind in kinds])
+    shapes = {"PNG": (60, 64), "NIfTI": voxels.shape, "array 2D": (60, 64)}
+    types = {
+        "PNG": Image.Image,
+        "NIfTI": nibabel.Nifti1Image,
+        "array 2D": np.ndarray,
+        "tensor": torch.Tensor,
+    }
+    for kind, result in zip(kinds, results, strict=True):
+        assert result.keys() == {"masks", "segments_info"}
+        masks = [np.asarray(getattr(mask, "dataobj", mask)) for mask in result["masks"]]
+        assert all(isinstance(mask, types[kind]) for mask in result["masks"])
+        assert all(mask.shape == shapes.get(kind, voxels.T.shape) for mask in masks)
+        assert [entry["label"] for entry in result["segments_info"]] == ["heart", "lungs"]
+        for mask, entry in zip(masks, result["segments_info"], strict=True):
+            assert set(np.unique(mask)) <= {0, 1}
+            assert entry["voxels"] == np.count_nonzero(mask)
+            has_volume = kind == "NIfTI"
+            volume = pytest.approx(entry["voxels"] * 3 / 1000) if has_volume else None
+            assert entry["volume_ml"] == volume
+    processor = MiTImageProcessor()
+    for kind, result in zip(kinds, results, strict=True):
+        batch = processor(inputs[kind], return_tensors="pt")
+        logits = predict_logits(segment_overlapping.model, batch["pixel_values"])
+        (expected,) = processor.post_process_multi_label_segmentation(logits, batch)
+        for found, wanted in zip(result["masks"], expected, strict=True):
+            pair = [np.asarray(getattr(mask, "dataobj", mask)) for mask in (found, wanted)]
+            assert np.mean(pair[0] == pair[1]) > 0.999
+    found = [np.asarray(mask) for result in results for mask in result["masks"]]
+    assert any(mask.any() for mask in found) and not all(mask.all() for mask in found)
 
 
 # ------------------------------------------------------------------- transformers' own pipelines

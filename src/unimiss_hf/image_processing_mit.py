@@ -194,6 +194,9 @@ class MiTImageProcessor(BaseImageProcessor):
     ) -> list[Any]:
         """Turn a segmentation model's scores into label maps on the inputs' own grids.
 
+        Each voxel gets the one class with the highest score. Where classes may overlap, see
+        `post_process_multi_label_segmentation`.
+
         Args:
             outputs: the model's output, or its logits `(batch, classes, [depth,] height, width)`,
                 or a list of them, one `(classes, [depth,] height, width)` for each input.
@@ -219,11 +222,44 @@ class MiTImageProcessor(BaseImageProcessor):
             return [_resized_labels(score, size) for score, size in zip(scores, sizes, strict=True)]
         if target_sizes is not None:
             raise ValueError("Give inputs or target_sizes, not both.")
+        grids = self._grids_of(inputs, len(scores), settings)
+        return [grid.restore(score) for grid, score in zip(grids, scores, strict=True)]
+
+    def post_process_multi_label_segmentation(
+        self, outputs: Any, inputs: Any, threshold: float = 0.5, **settings: Any
+    ) -> list[list[Any]]:
+        """Turn scores of classes that may overlap into masks on the inputs' own grids.
+
+        Args:
+            outputs: as `post_process_semantic_segmentation` takes them, of a model whose
+                `config.problem_type` is "multi_label_classification".
+            inputs: what `preprocess` returned, or what it was given (then files are read again).
+            threshold: the probability, between 0 and 1, above which a voxel is inside a mask.
+            **settings: those that `preprocess` was called with, if `inputs` is not what it
+                returned.
+
+        Returns:
+            For each input, a mask of each class in the order of the classes' numbers, see
+            `InputGrid.place`: a nibabel image of 0 and 1 with the shape and affine of a volume
+            file; a PIL image of mode "1" for an image file; an array or tensor of booleans for an
+            array or tensor.
+
+        Raises:
+            ValueError: if the threshold is not between 0 and 1, or the numbers of outputs and
+                inputs, or their dimensions, do not agree.
+        """
+        scores = _scores(outputs)
+        grids = self._grids_of(inputs, len(scores), settings)
+        return [
+            grid.restore_masks(score, threshold) for grid, score in zip(grids, scores, strict=True)
+        ]
+
+    def _grids_of(self, inputs: Any, wanted: int, settings: dict[str, Any]) -> list[InputGrid]:
         grids = _grids(inputs)
         if grids is None:
             grids = self.preprocess(inputs, group_by_dimension=True, **settings).grids
-        _require_equal(len(scores), len(grids), "inputs")
-        return [grid.restore(score) for grid, score in zip(grids, scores, strict=True)]
+        _require_equal(wanted, len(grids), "inputs")
+        return grids
 
     def post_process_classification(
         self,

@@ -16,7 +16,9 @@ from transformers.pipelines import Pipeline
 from transformers.pipelines.pt_utils import PipelineDataset, PipelineIterator
 
 from .image_inputs_mit import split_inputs
+from .label_restoring_mit import InputGrid, label_map, mask_map
 from .sliding_windows_mit import extract_features, predict_logits
+from .whole_prediction_mit import predict_labels
 
 
 @dataclass(frozen=True)
@@ -35,6 +37,11 @@ class PipelineInput:
     def pixel_values(self) -> torch.Tensor:
         """`(1, channels, [depth,] height, width)`."""
         return self.batch["pixel_values"]
+
+    @property
+    def grid(self) -> InputGrid:
+        """Where they lie."""
+        return self.batch.grids[0]
 
 
 class MedicalPipeline(Pipeline):
@@ -258,40 +265,74 @@ class MedicalImageSegmentationPipeline(MedicalPipeline):
       its number in the label map, its name, how many of the input's own voxels (or pixels) it has,
       and their volume in ml, which is `None` for 2D inputs and arrays without a `source_spacing`.
 
-    Inputs that are larger than a window are cut into windows that overlap (see
-    `sliding_windows_mit.predict_logits`).
+    A model whose `config.problem_type` is "multi_label_classification" has classes that may
+    overlap. Its results have, in place of `segmentation`, `masks`: one for each class, in the
+    order of `segments_info`, of the same kinds (see `InputGrid.place`).
+
+    Inputs that are larger than a window are cut into windows that overlap. Of volumes, the logits
+    are never held whole, and they go through the network one by one (see
+    `whole_prediction_mit.predict_labels`).
 
     Parameters, beside those of every `MedicalPipeline`:
         window_size: ([depth,] height, width) of a window in voxels; the native size by default.
         overlap: share of a window, from 0 to below 1, that the next one covers again.
+        mirror: axes, 0 being the first of ([depth,] height, width), along which windows are
+            mirrored too, and logits averaged; none by default. One that this input lacks is an
+            error, so radiographs and volumes may need a call each.
     """
 
-    _network_parameters = ("window_size", "overlap")
+    _network_parameters = ("window_size", "overlap", "mirror")
+
+    def _forward(self, inputs: list[PipelineInput], **parameters: Any) -> list[dict[str, Any]]:
+        """Label images together and volumes one by one; give each input's labels, and itself."""
+        images = [prepared for prepared in inputs if prepared.pixel_values.ndim == 4]
+        labelled = iter(super()._forward(images, **parameters)) if images else iter(())
+        return [
+            next(labelled)
+            if prepared.pixel_values.ndim == 4
+            else {"labels": self._label_volume(prepared, parameters), "prepared": prepared}
+            for prepared in inputs
+        ]
 
     def _run_network(self, pixel_values: torch.Tensor, **parameters: Any) -> dict[str, Any]:
         logits = predict_logits(self.model, pixel_values, **_window_arguments(parameters))
         return {"logits": self._require_logits(logits, "MiTForSemanticSegmentation")}
 
-    def postprocess(self, outputs: dict[str, Any]) -> dict[str, Any]:
-        """Bring one label map to the input's own grid, and measure its classes."""
-        prepared = outputs["prepared"]
-        (segmentation,) = self.image_processor.post_process_semantic_segmentation(
-            outputs["logits"], prepared.batch
+    def _label_volume(self, prepared: PipelineInput, parameters: dict[str, Any]) -> np.ndarray:
+        return predict_labels(
+            self.model,
+            prepared.pixel_values,
+            prepared.grid.grid,
+            **_window_arguments(parameters),
         )
-        labels = self.model.config.id2label
-        values = np.asarray(getattr(segmentation, "dataobj", segmentation))
-        voxels = np.bincount(values.reshape(-1), minlength=len(labels)).tolist()
-        volume = _voxel_volume(segmentation, prepared)
+
+    def postprocess(self, outputs: dict[str, Any]) -> dict[str, Any]:
+        """Bring one input's labels to its own grid, and measure its classes."""
+        prepared, config = outputs["prepared"], self.model.config
+        multi_label = config.problem_type == "multi_label_classification"
+        labels = outputs.get("labels")
+        if labels is None:
+            restore = mask_map if multi_label else label_map
+            labels = restore(outputs["logits"][0], prepared.grid.grid)
+        if multi_label:
+            voxels = [int(np.count_nonzero(mask)) for mask in labels]
+            placed = {"masks": [prepared.grid.place(mask) for mask in labels]}
+            first = placed["masks"][0]
+        else:
+            voxels = np.bincount(labels.reshape(-1), minlength=config.num_labels).tolist()
+            placed = {"segmentation": prepared.grid.place(labels)}
+            first = placed["segmentation"]
+        volume = _voxel_volume(first, prepared)
         segments = [
             {
                 "label_id": number,
-                "label": labels[number],
+                "label": config.id2label[number],
                 "voxels": count,
                 "volume_ml": None if volume is None else count * volume,
             }
             for number, count in enumerate(voxels)
         ]
-        return {"segmentation": segmentation, "segments_info": segments}
+        return {**placed, "segments_info": segments}
 
 
 def _window_arguments(parameters: dict[str, Any]) -> dict[str, Any]:
