@@ -75,6 +75,15 @@ def test_processor_takes_image_and_masks_together(root):
         assert (masks.sum(dim=(0, 2, 3)) > 0).all()
 
 
+def test_masks_of_zero_and_one(root):
+    path = root / "scratch" / "fold1" / "masks" / "heart" / "JPCLN001.gif"
+    Image.fromarray(in_box("heart").astype(np.uint8)).save(path)
+    (case, _) = JSRT.read(root, structures=["heart"]).cases
+    np.testing.assert_array_equal(case.load_labels(case), in_box("heart"))
+    Image.new("L", (1024, 1024)).save(path)
+    assert not case.load_labels(case).any()
+
+
 def test_chosen_structures(root):
     data = JSRT.read(root, structures=["clavicle", "heart"])
     assert data.class_names == ("clavicle", "heart")

@@ -178,7 +178,8 @@ def _read_mask(path: Path) -> np.ndarray:
             f"{path} has {len(found)} grey levels, {found[0]} to {found[-1]}; a mask has two, "
             f"outside and inside. Download it again."
         )
-    return levels > 127
+    # Of two levels, the brighter one is inside, 1 as 255; one alone is all outside or all inside.
+    return levels == found[-1] if len(found) > 1 else levels > 127
 
 
 def _same_shape(case: LabelledCase) -> tuple[tuple[Path, ...], ...]:
