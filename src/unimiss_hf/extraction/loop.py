@@ -8,12 +8,12 @@ import numpy as np
 import torch
 
 from ..data.errors import one_line
+from ..data.input_preparation import BadInput, PreparedInput, prepare_inputs
+from ..data.input_reporting import Reporter, error_file, write_bad_inputs
+from ..data.inputs import find_inputs
 from ..sliding_windows_mit import extract_features, feature_window
 from ..training.signals import StopRequest
-from .inputs import find_inputs
 from .network import Network, describe_features, load_network
-from .preparation import BadInput, PreparedInput, prepare_inputs
-from .reporting import Reporter, error_file, write_bad_inputs
 from .settings import ExtractionSettings
 from .table import FeatureRow, FeatureTable
 

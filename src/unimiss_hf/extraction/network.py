@@ -1,19 +1,15 @@
 """The network and the processor of an extraction, and what makes their features what they are."""
 
-import hashlib
 import json
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import AutoConfig
 
 from .. import __version__
-from ..configuration_mit import MiTConfig
 from ..image_processing_mit import MiTImageProcessor
-from ..input_checks_mit import did_you_mean, near_matches
 from ..modeling_mit import MiTModel
+from ..saved_models import choose_device, digest_of, open_config, open_processor
 from .settings import ExtractionSettings
 
 
@@ -34,15 +30,9 @@ def load_network(settings: ExtractionSettings) -> Network:
             setting of the processor cannot be had.
         TypeError: If the processor has no such setting.
     """
-    device = _device(settings.device)
-    _forbid_mistyped_folder(settings.model)
-    config = AutoConfig.from_pretrained(settings.model)
-    if not isinstance(config, MiTConfig):
-        raise ValueError(
-            f"{settings.model} is a {config.model_type!r} model; wanted {MiTConfig.model_type!r}."
-        )
-    saved = MiTImageProcessor.from_pretrained(settings.model)
-    processor = MiTImageProcessor(**{**saved.to_dict(), **settings.processor_overrides()})
+    device = choose_device(settings.device)
+    config = open_config(settings.model)
+    processor = open_processor(settings.model, settings.processor_overrides())
     model, report = MiTModel.from_pretrained(
         settings.model,
         config=config,
@@ -70,7 +60,7 @@ def describe_features(network: Network, settings: ExtractionSettings) -> dict[st
         "package_version": __version__,
         "model": settings.model,
         "commit": getattr(network.model.config, "_commit_hash", None),
-        "weights": _digest(network.model),
+        "weights": digest_of(network.model),
         "processor": processor,
         "source_spacing": settings.source_spacing,
         "dtype": settings.dtype,
@@ -80,33 +70,3 @@ def describe_features(network: Network, settings: ExtractionSettings) -> dict[st
     }
     # Tuples become the lists that they are read back as.
     return json.loads(json.dumps(description))
-
-
-def _digest(model: MiTModel) -> str:
-    """A digest of the pyramid and its weights."""
-    digest = hashlib.blake2b(digest_size=16)
-    fields = {name: getattr(model.config, name) for name in MiTConfig.__annotations__}
-    pyramid = {name: value for name, value in fields.items() if not name.startswith("_")}
-    digest.update(json.dumps(pyramid, sort_keys=True).encode())
-    for name, tensor in sorted(model.state_dict().items()):
-        digest.update(name.encode())
-        digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
-    return digest.hexdigest()
-
-
-def _device(name: str) -> torch.device:
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    if name == "cuda" and not torch.cuda.is_available():
-        raise ValueError("device is 'cuda', but torch finds no GPU. Use auto or cpu.")
-    return torch.device(name)
-
-
-def _forbid_mistyped_folder(model: str) -> None:
-    """Keep a path with a slip of the pen from being looked for on the Hub."""
-    path = Path(model)
-    if path.is_dir():
-        return
-    close = near_matches(path)
-    if close or model.startswith((".", "/", "~")) or model.count("/") > 1:
-        raise FileNotFoundError(f"There is no folder {model} with a model.{did_you_mean(close)}")

@@ -1,6 +1,5 @@
 """Settings of an extraction, and the command line that fills them."""
 
-import json
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -8,6 +7,7 @@ from typing import Any
 from transformers import HfArgumentParser
 
 from ..input_checks_mit import require_spacing
+from ..saved_models import processor_changes
 
 _CHOICES = {
     "device": ("auto", "cpu", "cuda"),
@@ -74,7 +74,7 @@ class ExtractionSettings:
         if not self.output.endswith(".parquet") and not Path(self.output).is_dir():
             raise ValueError(f"output is {self.output!r}; features are Parquet: name it *.parquet.")
         if isinstance(self.processor, str):
-            self.processor = _processor_settings(self.processor)
+            self.processor = processor_changes(self.processor)
         for name in ("spacing", "source_spacing"):
             if getattr(self, name) is not None:
                 setattr(self, name, list(require_spacing(name, getattr(self, name))))
@@ -85,19 +85,6 @@ class ExtractionSettings:
         """Return the settings of the processor that differ from those saved with the model."""
         spacing = {} if self.spacing is None else {"spacing": self.spacing}
         return {**(self.processor or {}), **spacing}
-
-
-def _processor_settings(text: str) -> dict[str, Any]:
-    try:
-        values = json.loads(text)
-    except json.JSONDecodeError as error:
-        raise ValueError(
-            f"processor is {text!r}, which is not JSON ({error}). Write it as "
-            """'{"window": "lung"}'."""
-        ) from error
-    if not isinstance(values, dict):
-        raise ValueError(f"""processor is {text!r}; wanted settings by name: '{{"a": 1}}'.""")
-    return values
 
 
 def parse_settings(arguments: list[str] | None = None) -> tuple[list[str], ExtractionSettings]:

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from unimiss_hf.extraction.preparation import BadInput
-from unimiss_hf.extraction.reporting import Reporter, error_file, write_bad_inputs
+from unimiss_hf.data.input_preparation import BadInput
+from unimiss_hf.data.input_reporting import Reporter, error_file, write_bad_inputs
 
 
 class Terminal(io.StringIO):

@@ -1,4 +1,4 @@
-"""What an extraction tells while it runs: progress, bad inputs, the first of all warnings."""
+"""What a run over many inputs tells: progress, bad inputs, the first of all warnings."""
 
 import csv
 import io
@@ -8,9 +8,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self, TextIO
 
-from ..data.progress_line import ProgressLine
-from ..data.whole_files import put_in_place
-from .preparation import BadInput
+from .input_preparation import BadInput
+from .progress_line import ProgressLine
+from .whole_files import put_in_place
 
 # Readers warn of each file's oddities: a hundred thousand files would bury everything else.
 _MOST_WARNINGS = 10
@@ -21,7 +21,7 @@ class Reporter:
 
     Args:
         total: Number of inputs, if it is known.
-        initial: How many of them had features before.
+        initial: How many of them were done before.
         file: Where to show it; standard error by default.
     """
 
@@ -52,7 +52,7 @@ class Reporter:
         self._line.done()
 
     def add_bad(self, bad: BadInput) -> None:
-        """Note an input that gives no features, and show it."""
+        """Note an input that gives no result, and show it."""
         self.bad.append(bad)
         self.say(f"bad: {bad.name}: {bad.cause}")
         self.done()
@@ -76,7 +76,7 @@ class Reporter:
 
 
 def write_bad_inputs(path: Path, bad: Sequence[BadInput], done: Collection[str]) -> None:
-    """Write the inputs that gave no features as CSV, `name,error`; no file if there are none.
+    """Write the inputs that gave no result as CSV, `name,error`; no file if there are none.
 
     Those that earlier runs listed stay, unless they are among those done by now or told anew, or
     are files that are gone.

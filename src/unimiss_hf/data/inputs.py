@@ -4,11 +4,11 @@ import functools
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
-from ..data.image_files import ImageFiles, group_images, images_in
-from ..data.reading import open_image
-from ..data.sources import (
+from .image_files import ImageFiles, group_images, images_in
+from .reading import Dimension, open_image
+from .sources import (
     SHARD_BUILDERS,
     Source,
     counts,
@@ -17,9 +17,26 @@ from ..data.sources import (
     open_source,
     suffix_of,
 )
-from .settings import ExtractionSettings
 
 _HUB_PREFIX = "hf://"
+
+
+class RecordChoice(Protocol):
+    """What to take of the data sets among the inputs; settings have it.
+
+    Attributes:
+        dimension: "2d" or "3d"; `None` where no data set is expected.
+        split: Split of a data set.
+        config_name: Configuration of a Hub data set that has several.
+        column: Column of images, when a data set has several.
+        streaming: Whether Hub data sets are read as a stream, without downloading them.
+    """
+
+    dimension: Dimension | None
+    split: str
+    config_name: str | None
+    column: str | None
+    streaming: bool
 
 
 @dataclass(frozen=True)
@@ -37,7 +54,7 @@ class NamedInput:
 
 @dataclass(frozen=True)
 class InputSet:
-    """All inputs of an extraction.
+    """All inputs of a command.
 
     Attributes:
         files: Inputs that are files, by name.
@@ -86,7 +103,7 @@ def _is_record(name: str, prefix: str) -> bool:
     return name.startswith(prefix) and name.endswith("]") and name[len(prefix) : -1].isdecimal()
 
 
-def find_inputs(words: Sequence[str], settings: ExtractionSettings) -> InputSet:
+def find_inputs(words: Sequence[str], settings: RecordChoice) -> InputSet:
     """Find out what the words of a command mean, without reading an image.
 
     Args:
@@ -102,8 +119,7 @@ def find_inputs(words: Sequence[str], settings: ExtractionSettings) -> InputSet:
             Whichever way they come, the DICOM files that lie in one folder are grouped: the slices
             of a series are one volume, with the folder's name, and a radiograph is an input of its
             own.
-        settings: `dimension`, `split`, `config_name`, `column` and `streaming` say what to take of
-            data sets.
+        settings: What to take of data sets.
 
     Returns:
         The inputs, each name once.
@@ -143,7 +159,7 @@ def _lines(path: Path) -> list[tuple[int, str]]:
 class _Search:
     """What has been found so far; files are grouped at the end."""
 
-    def __init__(self, settings: ExtractionSettings):
+    def __init__(self, settings: RecordChoice):
         self.settings = settings
         self.files: list[Path] = []
         self.data_sets: dict[str, Source] = {}

@@ -9,7 +9,8 @@ from typing import Any
 
 import torch
 
-from ..data.errors import one_line
+from ..label_restoring_mit import InputGrid
+from .errors import one_line
 from .inputs import NamedInput
 
 # Inputs that each thread may be ahead: one at work, one done.
@@ -23,10 +24,12 @@ class PreparedInput:
     Attributes:
         name: The input's name.
         pixel_values: `(1, channels, [depth,] height, width)`, float32.
+        grid: Where they lie on the input's own grid.
     """
 
     name: str
     pixel_values: torch.Tensor
+    grid: InputGrid
 
 
 @dataclass(frozen=True)
@@ -96,4 +99,4 @@ def _prepare(
         raise
     except Exception as error:
         return BadInput(item.name, one_line(error, item.name))
-    return PreparedInput(item.name, prepared["pixel_values"])
+    return PreparedInput(item.name, prepared["pixel_values"], prepared.grids[0])

@@ -1,5 +1,6 @@
 """Words of a command mean what a user expects of them, and mistakes are told at once."""
 
+from dataclasses import dataclass
 from pathlib import Path
 
 import datasets
@@ -12,8 +13,24 @@ from PIL import Image
 from dicom_files import write_radiograph, write_series
 from prepared_folders import SPACING, volume_row, voxels_of, write_prepared
 from unimiss_hf import MiTImageProcessor
-from unimiss_hf.extraction.inputs import find_inputs
+from unimiss_hf.data.inputs import find_inputs
 from unimiss_hf.image_reading_mit import load_volume
+
+
+@dataclass
+class Choice:
+    """What to take of data sets."""
+
+    dimension: str | None = None
+    split: str = "train"
+    config_name: str | None = None
+    column: str | None = None
+    streaming: bool = False
+
+
+@pytest.fixture
+def make_settings():
+    return Choice
 
 
 def names(found, root) -> list[str]:

@@ -8,8 +8,8 @@ import pytest
 
 from image_files import grid, nifti
 from unimiss_hf import MiTImageProcessor
-from unimiss_hf.extraction.inputs import NamedInput
-from unimiss_hf.extraction.preparation import BadInput, prepare_inputs
+from unimiss_hf.data.input_preparation import BadInput, prepare_inputs
+from unimiss_hf.data.inputs import NamedInput
 
 
 def arrays(count: int) -> list[NamedInput]:

@@ -1,0 +1,90 @@
+"""Saved folders and repositories of a MiT, opened with words that say what is wrong with them."""
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import AutoConfig, PreTrainedModel
+
+from .configuration_mit import MiTConfig
+from .image_processing_mit import MiTImageProcessor
+from .input_checks_mit import did_you_mean, near_matches
+
+
+def choose_device(name: str) -> torch.device:
+    """Choose a device: "auto" is a GPU, if there is one.
+
+    Raises:
+        ValueError: If "cuda" is asked for, and there is none.
+    """
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    if name == "cuda" and not torch.cuda.is_available():
+        raise ValueError("device is 'cuda', but torch finds no GPU. Use auto or cpu.")
+    return torch.device(name)
+
+
+def open_config(model: str) -> MiTConfig:
+    """Load the configuration of a folder or a repository on the Hub.
+
+    Raises:
+        OSError: If there is no such model; a path with a slip of the pen is not looked for on the
+            Hub, and near matches are named.
+        ValueError: If it is no MiT.
+    """
+    path = Path(model)
+    if not path.is_dir():
+        close = near_matches(path)
+        if close or model.startswith((".", "/", "~")) or model.count("/") > 1:
+            raise FileNotFoundError(
+                f"There is no folder {model} with a model.{did_you_mean(close)}"
+            )
+    config = AutoConfig.from_pretrained(model)
+    if not isinstance(config, MiTConfig):
+        raise ValueError(
+            f"{model} is a {config.model_type!r} model; wanted {MiTConfig.model_type!r}."
+        )
+    return config
+
+
+def open_processor(model: str, changes: dict[str, Any]) -> MiTImageProcessor:
+    """Load the processor that is saved with a model, with some settings replaced.
+
+    Raises:
+        OSError: If the model comes without a processor.
+        TypeError, ValueError: If there is no such setting, or it cannot be had.
+    """
+    saved = MiTImageProcessor.from_pretrained(model)
+    return MiTImageProcessor(**{**saved.to_dict(), **changes})
+
+
+def processor_changes(text: str) -> dict[str, Any]:
+    """Read the settings of a processor from the words of a command.
+
+    Raises:
+        ValueError: If they are no JSON object.
+    """
+    try:
+        values = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise ValueError(
+            f"processor is {text!r}, which is not JSON ({error}). Write it as "
+            """'{"window": "lung"}'."""
+        ) from error
+    if not isinstance(values, dict):
+        raise ValueError(f"""processor is {text!r}; wanted settings by name: '{{"a": 1}}'.""")
+    return values
+
+
+def digest_of(model: PreTrainedModel) -> str:
+    """A digest of the pyramid and its weights: equal for models that compute the same."""
+    digest = hashlib.blake2b(digest_size=16)
+    fields = {name: getattr(model.config, name) for name in MiTConfig.__annotations__}
+    pyramid = {name: value for name, value in fields.items() if not name.startswith("_")}
+    digest.update(json.dumps(pyramid, sort_keys=True).encode())
+    for name, tensor in sorted(model.state_dict().items()):
+        digest.update(name.encode())
+        digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
+    return digest.hexdigest()
