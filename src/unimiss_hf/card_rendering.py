@@ -22,7 +22,7 @@ def render_card(template: str, metadata: dict[str, Any], **values: Any) -> Model
 
     Args:
         template: Name of a file in `card_templates`.
-        metadata: What the card's YAML says beyond what is true of every MiT.
+        metadata: What the card's YAML says beside or instead of what is true of a pretrained MiT.
         values: What else the template asks for.
 
     Returns:
@@ -33,10 +33,12 @@ def render_card(template: str, metadata: dict[str, Any], **values: Any) -> Model
         jinja2.UndefinedError: If a value that the template asks for is missing.
     """
     data = ModelCardData(
-        library_name="transformers",
-        pipeline_tag="image-feature-extraction",
-        tags=list(_TAGS),
-        **metadata,
+        **{
+            "library_name": "transformers",
+            "pipeline_tag": "image-feature-extraction",
+            "tags": list(_TAGS),
+            **metadata,
+        }
     )
     card = ModelCard(render_text(template, card_data=data.to_yaml(), millions=_millions, **values))
     if card.data.to_dict() != data.to_dict():

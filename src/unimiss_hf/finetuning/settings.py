@@ -33,6 +33,7 @@ _CHANGEABLE = {
     "resume",
     "figures",
     "evaluate",
+    "score_before",
     "num_workers",
     "window_batch_size",
     "gradient_checkpointing",
@@ -150,6 +151,7 @@ class FinetuningSettings:
 
     # scores
     evaluate: bool = setting(True, "score the best checkpoint on the test split at the end")
+    score_before: bool = setting(False, "score the test split before training too, to compare")
     surface_tolerance: float = setting(2.0, "tolerance of the surface Dice, mm")
     specificity: float = setting(0.9, "specificity at which the sensitivity is told")
     bootstrap: int = setting(1000, "resamples of the intervals")

@@ -1,7 +1,8 @@
 """Cross-dimension self-distillation: objective, views, schedules and the loop."""
 
+from ..training.failures import NonFiniteLossError
 from .figures import draw_figures
-from .loop import NonFiniteLossError, Pretrainer, RunResult
+from .loop import Pretrainer, RunResult
 from .settings import PretrainingSettings, parse_settings
 
 __all__ = [

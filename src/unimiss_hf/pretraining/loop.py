@@ -11,6 +11,7 @@ from accelerate.utils import gather_object, set_seed
 
 from ..data.stream import TooManyBadRecordsError
 from ..modeling_mit import MiTForPreTraining
+from ..training.failures import NonFiniteLossError
 from ..training.host_memory import keep_freed_memory
 from ..training.progress import Progress
 from ..training.ranking import Ranking
@@ -28,10 +29,6 @@ from .schedules import Hyperparameters
 from .settings import PretrainingSettings
 from .state import TrainingState
 from .update import NonFiniteGradientError, StudentUpdate
-
-
-class NonFiniteLossError(RuntimeError):
-    """The loss or a gradient is not a number; nothing has been updated with it."""
 
 
 @dataclass(frozen=True)

@@ -205,13 +205,18 @@ class RunFolder:
         if self.settings.push_to_hub:
             self._publisher = Publisher(self.settings, tell)
 
-    def note(self, line: dict[str, Any]) -> None:
-        """Take in the numbers of a step, and write them into the log where that is due."""
+    def note(self, line: dict[str, Any], always: bool = False) -> None:
+        """Take in the numbers of a step, and write them into the log where that is due.
+
+        Args:
+            line: The numbers, with the `"step"`.
+            always: Whether it is due at any step, as behind a validation.
+        """
         if not self.accelerator.is_main_process:
             return
         if self.ranking is not None:
             self.ranking.observe(line)
-        if line["step"] % self.settings.log_every == 0:
+        if always or line["step"] % self.settings.log_every == 0:
             self.log.write(line)
         if self._publisher is not None:
             self._publisher.poll()
@@ -246,16 +251,19 @@ class RunFolder:
                 f"Best checkpoint so far: step {best[0]}, {self.ranking.metric} {best[1]:.6g}{was}."
             )
 
-    def write_model(self) -> None:
-        """Put the model of a finished run, as its last checkpoint holds it, in its own place.
+    def write_model(self, checkpoint: Path | None = None) -> None:
+        """Put the model of a finished run, as a checkpoint holds it, in its own place.
 
         The main process calls it. It is written beside its place first, so that a whole one is
         there or none.
 
+        Args:
+            checkpoint: Its folder; the last step's by default.
+
         Raises:
             OSError: If it cannot be written.
         """
-        checkpoint = self.checkpoints.folder_of(self.total_steps)
+        checkpoint = checkpoint or self.checkpoints.folder_of(self.total_steps)
         partial = self.model.with_name(f".{self.model.name}.partial")
         try:
             shutil.rmtree(partial, ignore_errors=True)
