@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..drawing import new_figure, save_figure
+from ..probing.patches import PATCH_CLASSES
 from ..training.run_log import RunLog
+from .log_line import PROBE_PREFIX
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -28,7 +30,11 @@ _COLOURS = {
     "slices": "#009E73",
     "2d": "#0072B2",
     "3d": "#D55E00",
+    "knn": "#0072B2",
+    "linear": "#D55E00",
 }
+_PROBE_METHODS = {"knn": "k-NN", "linear": "linear"}
+_PROBE_LINES = {"_2d": ":", "_3d": "-."}
 _OTHER_COLOUR = "#555555"
 _SHADE = "#EBEBEB"
 _FAINT = 0.3
@@ -63,10 +69,11 @@ def draw_curves(
 def curves_figure(
     log: RunLog | Path, num_prototypes: int | None = None, smoothing: int | None = None
 ) -> Figure:
-    """Draw four panels over the optimiser steps of a run.
+    """Draw four panels over the optimiser steps of a run, and a fifth if its teacher was probed.
 
     They are the loss terms and the teacher's entropies, both in nats and named
-    "teacher → student", the spread of the teacher's features, and the learning rate. Lines end
+    "teacher → student", the spread of the teacher's features, what it knows of organs where the log
+    has a probe (see `TeacherProbe`), and the learning rate. Lines end
     where a phase of the other dimension begins and at values that are not finite; the 3D phases are
     shaded. Logged values are faint, and over them lies the mean of the values around each, within
     its phase. Long logs are thinned in such a way that every extreme stays visible.
@@ -87,9 +94,11 @@ def curves_figure(
         if value is not None and value < 1:
             raise ValueError(f"{name} is {value}; it must be at least 1.")
     curves = _Curves.read(log if isinstance(log, RunLog) else RunLog(log), smoothing)
-    figure = new_figure(10, 11)
-    panels = figure.subplots(4, 1, sharex=True, height_ratios=(3, 2, 2, 1.5))
-    losses, entropies, spreads, learning_rate = panels
+    probes = curves.names_of(PROBE_PREFIX)
+    figure = new_figure(10, 12.5 if probes else 11)
+    heights = (3, 2, 2, *((1.5,) if probes else ()), 1.5)
+    panels = figure.subplots(len(heights), 1, sharex=True, height_ratios=heights)
+    losses, entropies, spreads, *probe, learning_rate = panels
     for panel in panels:
         panel.spines[["top", "right"]].set_visible(False)
         panel.broken_barh(
@@ -119,6 +128,9 @@ def curves_figure(
         "spread (no unit)\n0: all alike, 1: apart",
         "output",
     )
+
+    for panel in probe:
+        curves.draw_probes(panel, probes)
 
     values = curves.field("learning_rate")
     for dimension in sorted(set(curves.dimensions)):
@@ -225,6 +237,32 @@ class _Curves:
         high = np.minimum(index + self.window // 2 + 1, ends)
         means = (sums[high] - sums[low]) / np.maximum(counts[high] - counts[low], 1)
         return np.where(finite, means, np.nan)
+
+    def names_of(self, prefix: str) -> list[str]:
+        """The fields whose names begin so, of any line, in order of appearance."""
+        names = (name for line in self.lines for name in line if name.startswith(prefix))
+        return list(dict.fromkeys(names))
+
+    def draw_probes(self, panel: Axes, names: list[str]) -> None:
+        """Draw measures that a few lines have, joined over phases."""
+        for name in names:
+            values, measure = self.field(name), name.removeprefix(PROBE_PREFIX)
+            there = np.isfinite(values)
+            method, _, rest = measure.partition("_accuracy")
+            panel.plot(
+                self.steps[there],
+                values[there],
+                color=_COLOURS.get(method, _OTHER_COLOUR),
+                linestyle=_PROBE_LINES.get(rest, "-"),
+                linewidth=1.6 if not rest else 0.9,
+                marker=".",
+                label=f"{_PROBE_METHODS.get(method, method)}{rest.replace('_', ', ').upper()}",
+                gid=f"drawn {measure}",
+            )
+        chance = 1 / len(PATCH_CLASSES)
+        panel.axhline(chance, color="black", linestyle="--", linewidth=1, label="chance")
+        panel.set_ylim(0, 1)
+        _label(panel, "Organs told by the teacher's features", "balanced\naccuracy", "probe")
 
     def draw_all(self, panel: Axes, prefix: str) -> None:
         """Draw each field whose name begins so, in order of appearance."""

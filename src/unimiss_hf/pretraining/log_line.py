@@ -3,10 +3,13 @@
 from collections.abc import Iterable
 from typing import Any
 
+from ..probing.organ_probe import number_names as probe_names
 from .feed import Batch
 from .objective import TERMS, term_name
 from .plan import Position
 from .schedules import Hyperparameters
+
+PROBE_PREFIX = "probe/"
 
 _OF_EVERY_STEP = (
     "epoch",
@@ -61,11 +64,19 @@ def step_line(
     }
 
 
-def number_names(dimensions: Iterable[str]) -> list[str]:
-    """List the numbers that lines hold, of steps on some dimensions: all but `"step"`."""
+def number_names(dimensions: Iterable[str], probed: bool = False) -> list[str]:
+    """List the numbers that lines hold, of steps on some dimensions: all but `"step"`.
+
+    Args:
+        dimensions: The dimensions that a run trains on.
+        probed: Whether its teacher is probed now and then.
+    """
+    dimensions = list(dimensions)
     names = dict.fromkeys(_OF_EVERY_STEP)
     for dimension in dimensions:
         for term in TERMS[dimension]:
             names |= dict.fromkeys((f"loss/{term_name(term)}", f"entropy/{term_name(term)}"))
         names |= dict.fromkeys(f"spread/{teacher}" for teacher, _ in TERMS[dimension])
+    if probed:
+        names |= dict.fromkeys(PROBE_PREFIX + name for name in probe_names(dimensions))
     return list(names)

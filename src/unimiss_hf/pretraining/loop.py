@@ -28,6 +28,7 @@ from .parallelism import check_accelerator, mean_over_processes, place
 from .schedules import Hyperparameters
 from .settings import PretrainingSettings
 from .state import TrainingState
+from .teacher_probe import TeacherProbe
 from .update import NonFiniteGradientError, StudentUpdate
 
 
@@ -92,6 +93,9 @@ class Pretrainer:
                 "local folder, or files."
             )
         sources = {name: open_dataset(settings, name) for name in settings.dimensions}
+        self._probe = (
+            None if settings.probe_every is None else TeacherProbe(settings, self.accelerator)
+        )
         samples = {name: source.num_samples for name, source in sources.items()}
         self.plan = settings.plan(samples, self.accelerator.num_processes)
         self.schedules = settings.schedules(self.plan, self.accelerator.num_processes)
@@ -278,8 +282,11 @@ class Pretrainer:
             samples,
             seconds,
         )
-        self.folder.note(line)
-        if state.step % self.settings.log_every == 0:
+        probed = self._probe is not None and self._probe.is_due(state.step + 1)
+        if probed:
+            line |= self._probe.measure(state)
+        self.folder.note(line, always=probed)
+        if probed or state.step % self.settings.log_every == 0:
             numbers = {k: v for k, v in line.items() if k not in ("step", "dimension")}
             self.accelerator.log(numbers, step=state.step)
         state.step += 1
@@ -395,10 +402,10 @@ def _with_prefix(values: dict[str, float], prefix: str) -> dict[str, float]:
 def _ranking(settings: PretrainingSettings) -> Ranking | None:
     if settings.best_metric is None:
         return None
-    names = number_names(settings.dimensions)
+    names = number_names(settings.dimensions, probed=settings.probe_every is not None)
     if settings.best_metric not in names:
         raise ValueError(
             f"best_metric is {settings.best_metric!r}, and the log of this run has no such number. "
-            f"It has {', '.join(names)}."
+            f"It has {', '.join(names)}; with probe_every, it has numbers of probes, too."
         )
     return Ranking(settings.best_metric, settings.best_mode)

@@ -42,6 +42,8 @@ _CHANGEABLE = {
     "figures",
     "cache_gib",
     "max_bad_fraction",
+    "probe_every",
+    "probe_size",
     # the same numbers from less memory
     "samples_per_backward",
     "gradient_checkpointing",
@@ -179,6 +181,14 @@ class PretrainingSettings:
         "also upload what continues the run: optimiser, student, settings, with paths in them",
     )
     log_every: int = _setting(1, "steps between lines of log.jsonl")
+    probe_every: int | None = _setting(
+        None,
+        "steps between probes of the teacher, which need no labels: how well frozen features tell "
+        "organs of the sample CT, as probe/knn_accuracy and probe/linear_accuracy of log.jsonl",
+    )
+    probe_size: int = _setting(
+        32, "patches of each class that a probe learns from; half as many are tested"
+    )
     report_to: list[str] = _setting([], "trackers: tensorboard, trackio, wandb")
     resume: str = _setting("auto", "auto: continue what is in the output folder; never: refuse")
     figures: bool = _setting(True, "draw curves.png and features.png at the end")
@@ -221,8 +231,10 @@ class PretrainingSettings:
                 "max_checkpoints",
                 "push_every",
                 "log_every",
+                "probe_every",
             ),
         )
+        check_at_least(self, 2, ("probe_size",))
         if self.slice_stride > self.volume_size[0]:
             raise ValueError(
                 f"slice_stride is {self.slice_stride}, but volumes have {self.volume_size[0]} "
