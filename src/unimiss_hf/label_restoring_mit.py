@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -143,9 +143,7 @@ def labels_of_slices(
     classes, slices = _number_of_classes(slices)
     labels = np.zeros((1, *grid.native_shape)[-3:], dtype=_label_type(classes))
     for block in _native_blocks(slices, shape, grid):
-        scores = block.scores
-        # `max` finds the same as `argmax`, which is 15 times slower along the first axis.
-        best = scores.max(0).indices if classes > 1 else scores[0] > 0
+        best = _best_class(block.scores) if classes > 1 else block.scores[0] > 0
         labels[block.place] = np.where(block.inside, best.cpu().numpy(), 0)
     return labels.reshape(grid.native_shape)
 
@@ -247,31 +245,34 @@ def _native_blocks(
     *deep, rows, columns = (
         _Samples(*grid.positions(axis, length), length) for axis, length in enumerate(shape)
     )
-    for index, plane in _native_planes(slices, deep[0]) if deep else enumerate(slices):
-        plane = plane.float()
-        step = max(1, _BLOCK // (len(plane) * len(columns.inside)))
-        for first in range(0, len(rows.inside), step):
-            part = slice(first, min(first + step, len(rows.inside)))
-            yield _NativeBlock(
-                (index, part),
-                columns.along(rows.along(plane, 1, part), 2),
-                rows.inside[part, None] & columns.inside,
-            )
+    inside = rows.inside[:, None] & columns.inside
+    if deep:
+
+        def in_plane(plane: torch.Tensor) -> torch.Tensor:
+            return columns.along(rows.along(plane.float(), 1), 2)
+
+        for index, plane in deep[0].between(slices, in_plane):
+            yield _NativeBlock((index, slice(None)), plane, inside)
+        return
+    (plane,) = slices
+    step = max(1, _BLOCK // (len(plane) * len(columns.inside)))
+    for first in range(0, len(inside), step):
+        part = slice(first, min(first + step, len(inside)))
+        block = columns.along(rows.along(plane.float(), 1, part), 2)
+        yield _NativeBlock((0, part), block, inside[part])
 
 
-def _native_planes(
-    slices: Iterator[torch.Tensor], deep: _Samples
-) -> Iterator[tuple[int, torch.Tensor]]:
-    """The planes `(classes, height, width)` at the native places along depth."""
-    held: dict[int, torch.Tensor] = {}
-    numbered = enumerate(slices)
-    for index in np.flatnonzero(deep.inside).tolist():
-        low, high, part = int(deep.low[index]), int(deep.high[index]), float(deep.part[index])
-        while max(held, default=-1) < high:
-            number, plane = next(numbered)
-            held = {place: kept for place, kept in held.items() if place >= low}
-            held[number] = plane
-        yield index, held[low] if part == 0 else torch.lerp(held[low], held[high], part)
+def _best_class(scores: torch.Tensor) -> torch.Tensor:
+    """The class with the highest score, the first of equal ones.
+
+    One class after the other, as their planes stay in the processor's cache, is ten times faster
+    than to reduce the first axis at once.
+    """
+    best, labels = scores[0], torch.zeros_like(scores[0], dtype=torch.int32)
+    for number, score in enumerate(scores[1:], start=1):
+        labels.masked_fill_(score > best, number)
+        best = torch.maximum(best, score)
+    return labels
 
 
 class _Samples:
@@ -286,19 +287,37 @@ class _Samples:
         self.unchanged = np.array_equal(places, np.arange(length))
 
     def along(self, plane: torch.Tensor, axis: int, places: slice = slice(None)) -> torch.Tensor:
-        """The plane at some of the places along an axis."""
+        """The plane `(classes, height, width)` at some of the places along an axis."""
+        if axis == 2:
+            # Whole rows are copied 20 times faster than single values.
+            return self.along(plane.transpose(1, 2), 1, places).transpose(1, 2)
         if self.unchanged:
-            return plane.narrow(axis, *_start_and_length(places, len(self.inside)))
+            return plane[:, places]
         low, high, part = (
             values[places].to(plane.device) for values in (self.low, self.high, self.part)
         )
-        part = part[:, None] if axis == 1 else part
-        return torch.lerp(plane.index_select(axis, low), plane.index_select(axis, high), part)
+        plane = plane.contiguous()
+        return torch.lerp(plane.index_select(1, low), plane.index_select(1, high), part[:, None])
 
+    def between(
+        self,
+        planes: Iterator[torch.Tensor],
+        in_plane: Callable[[torch.Tensor], torch.Tensor],
+    ) -> Iterator[tuple[int, torch.Tensor]]:
+        """The planes at the places that are inside, of planes that come one after the other.
 
-def _start_and_length(places: slice, length: int) -> tuple[int, int]:
-    start, stop, _ = places.indices(length)
-    return start, stop - start
+        Each plane that takes part is interpolated in itself before, once.
+        """
+        held: dict[int, torch.Tensor] = {}
+        numbered, newest = enumerate(planes), -1
+        for index in np.flatnonzero(self.inside).tolist():
+            low, high, part = int(self.low[index]), int(self.high[index]), float(self.part[index])
+            held = {place: kept for place, kept in held.items() if place >= low}
+            while newest < high:
+                newest, plane = next(numbered)
+                if newest >= low:
+                    held[newest] = in_plane(plane)
+            yield index, held[low] if part == 0 else torch.lerp(held[low], held[high], part)
 
 
 def _label_type(classes: int) -> type:
