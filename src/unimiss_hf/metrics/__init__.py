@@ -29,9 +29,9 @@ __all__ = ["METRICS", "load_metric"]
 def load_metric(name: str, **kwargs: Any) -> Any:
     """Open one of the metrics as an `evaluate.Metric`. Needs no network.
 
-    evaluate copies the metric's file to its cache of modules and keeps what is added to a metric in
-    its cache of data; both lie under `HF_HOME`, which must be writable. The second may be elsewhere
-    (`cache_dir`), or nowhere (`keep_in_memory=True`).
+    evaluate copies the metric's file to its cache under `HF_HOME`, which must be writable. What is
+    added to a metric stays in memory, for evaluate leaves a file of it behind where computing ends
+    in an error; `keep_in_memory=False` and several processes (`num_process`) use files.
 
     Args:
         name: one of `METRICS`.
@@ -52,4 +52,5 @@ def load_metric(name: str, **kwargs: Any) -> Any:
     # It takes seconds to import, which whoever calls the functions need not wait for.
     import evaluate
 
+    kwargs.setdefault("keep_in_memory", kwargs.get("num_process", 1) == 1)
     return evaluate.load(str(Path(__file__).parent / name), **kwargs)

@@ -72,7 +72,10 @@ def check_class_names(class_names: Sequence[str], least: int) -> tuple[str, ...]
 
 
 def check_scores(
-    scores: Any, class_names: Sequence[str], case_names: Sequence[str] | None
+    scores: Any,
+    class_names: Sequence[str],
+    case_names: Sequence[str] | None,
+    wanted: str = "a finite score",
 ) -> tuple[np.ndarray, tuple[str, ...]]:
     """Return `(cases, classes)` of finite float64, and the cases' names.
 
@@ -85,10 +88,12 @@ def check_scores(
             f"Wanted scores (cases, {len(class_names)}), a column for each of the classes; got "
             f"shape {values.shape}."
         )
-    cases = tuple(case_names or (f"case {index}" for index in range(len(values))))
+    if case_names is None:
+        case_names = [f"case {index}" for index in range(len(values))]
+    cases = tuple(case_names)
     if len(cases) != len(values):
         raise ValueError(f"There are scores of {len(values)} cases, but {len(cases)} case_names.")
-    _refuse(~np.isfinite(values), values, "a finite score", cases, class_names)
+    _refuse(~np.isfinite(values), values, wanted, cases, class_names)
     return values, cases
 
 

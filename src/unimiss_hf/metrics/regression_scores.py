@@ -49,7 +49,7 @@ def regression_scores(
             f"Wanted targets of the shape of the scores, {predicted.shape}; got "
             f"{np.shape(targets)}."
         )
-    true, _ = check_scores(given, names, cases)
+    true, _ = check_scores(given, names, cases, "a finite value as a target")
     reasons = {}
     per_value = {}
     for name, values, wanted in zip(names, predicted.T, true.T, strict=True):

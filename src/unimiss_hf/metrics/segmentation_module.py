@@ -82,7 +82,9 @@ class SegmentationModule(evaluate.Metric, abc.ABC):
     ) -> dict[str, Any]:
         """The part of `summarise_segmentation` that is about one metric."""
         number = len(predictions)
-        names = list(case_names or (f"case {index}" for index in range(number)))
+        if case_names is None:
+            case_names = [f"case {index}" for index in range(number)]
+        names = list(case_names)
         if len(set(names)) != number or len(names) != number:
             raise ValueError(f"Wanted {number} case_names, all different; got {names}.")
         if spacing is None and metric != "dice":

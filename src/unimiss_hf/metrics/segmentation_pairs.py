@@ -65,13 +65,13 @@ def check_pair(
     predicted, wanted = np.asarray(prediction), np.asarray(reference)
     if predicted.shape != wanted.shape:
         raise ValueError(
-            f"the prediction's shape is {predicted.shape}, the reference's {wanted.shape}; wanted "
+            f"The prediction's shape is {predicted.shape}, the reference's {wanted.shape}; wanted "
             "the same grid."
         )
     axes = predicted.ndim - multi_label
     if axes not in (2, 3) or not predicted.size:
         shape = "(classes, [depth,] height, width)" if multi_label else "([depth,] height, width)"
-        raise ValueError(f"wanted segmentations {shape}; got shape {predicted.shape}.")
+        raise ValueError(f"Wanted segmentations {shape}; got shape {predicted.shape}.")
     if multi_label:
         return _masks_pair(predicted, wanted, num_classes)
     maps = [torch.from_numpy(_integers(array, name)) for array, name in _named(predicted, wanted)]
@@ -113,10 +113,10 @@ def check_tolerances(
 
 def _masks_pair(predicted: np.ndarray, wanted: np.ndarray, num_classes: int) -> SegmentationPair:
     if len(predicted) != num_classes:
-        raise ValueError(f"there are {len(predicted)} masks; wanted one for each of {num_classes}.")
+        raise ValueError(f"There are {len(predicted)} masks; wanted one for each of {num_classes}.")
     for masks, name in _named(predicted, wanted):
         if masks.dtype != bool and not np.isin(masks, (0, 1)).all():
-            raise ValueError(f"the {name} of a multi-label segmentation must be masks of 0 and 1.")
+            raise ValueError(f"The {name} of a multi-label segmentation must be masks of 0 and 1.")
     predicted, wanted = predicted.astype(bool), wanted.astype(bool)
     counts = overlap_counts_of_masks(torch.from_numpy(predicted), torch.from_numpy(wanted))
     return SegmentationPair(predicted, wanted, counts.numpy(), True)
@@ -129,7 +129,7 @@ def _named(predicted: np.ndarray, wanted: np.ndarray) -> tuple[tuple[np.ndarray,
 def _integers(labels: np.ndarray, name: str) -> np.ndarray:
     """As a type that torch has."""
     if labels.dtype.kind not in "biu":
-        raise ValueError(f"the {name} is {labels.dtype}; wanted a label map of integers.")
+        raise ValueError(f"The {name} is {labels.dtype}; wanted a label map of integers.")
     if labels.dtype == bool:
         return labels.astype(np.uint8)
     if labels.dtype.kind == "u" and labels.dtype != np.uint8:
