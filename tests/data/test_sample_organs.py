@@ -154,7 +154,7 @@ def test_the_layout_reads_radiographs_with_their_shadows(sample):
     assert data.problems == ()
     assert [case.split for case in data.cases] == ["train", "train", "test", "train", "validation"]
     case = data.cases[0]
-    assert (case.name, case.patient, case.dimension) == ("000_pa", "sample", "2d")
+    assert (case.name, case.patient, case.dimension) == ("000_pa", "", "2d")
     inputs = MiTImageProcessor(image_size={"height": 48, "width": 48})(
         case.load_image(case), segmentation_maps=case.load_labels(case), return_tensors="pt"
     )

@@ -60,7 +60,7 @@ def _read(folder: Path) -> LabelledData:
                 dimension="2d",
                 files=(image,),
                 split=split,
-                patient="sample",
+                # All are of one patient, as the sample says of itself: each view stands for one.
                 label_files=masks,
                 load_labels=_load_shadows,
                 details={"angle": float(row["angle"])},
