@@ -23,7 +23,14 @@ ROOT = Path(__file__).parents[2]
 @pytest.fixture
 def runs(settings, tmp_path) -> dict[str, Path]:
     """Runs of two processes with whole and with split parameters; see `fsdp_on_cpu.py`."""
-    run = settings(output=str(tmp_path / "runs"), max_steps=4, checkpoint_every=2, batch_size_3d=1)
+    run = settings(
+        output=str(tmp_path / "runs"),
+        max_steps=4,
+        checkpoint_every=2,
+        batch_size_3d=1,
+        probe_every=2,
+        probe_size=4,
+    )
     command = [sys.executable, "-m", "accelerate.commands.launch", "--main_process_port", "0"]
     command += ["--config_file", str(ROOT / "examples" / "launch" / "fsdp.yaml")]
     command += ["--num_processes", "2", "--mixed_precision", "no"]
@@ -48,6 +55,18 @@ def test_split_parameters_give_the_same_run_and_the_same_files(runs):
     assert len(numbers_of(whole, "loss")) == 4
     for name in ("loss", "gradient_norm"):
         assert numbers_of(split, name) == pytest.approx(numbers_of(whole, name), rel=1e-5)
+
+    # One process probes the teacher in one piece.
+    probes = [
+        [
+            line["probe/knn_accuracy"]
+            for line in RunLog(run / "log.jsonl").read()
+            if line["step"] % 2
+        ]
+        for run in (whole, split)
+    ]
+    assert len(probes[0]) == 2
+    assert probes[1] == pytest.approx(probes[0], abs=0.1)
 
     first, last = ("checkpoints/step-00000002", "checkpoints/step-00000004")
     assert files_of(whole / last) == files_of(split / last)
