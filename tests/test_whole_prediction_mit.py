@@ -337,6 +337,16 @@ def test_models_of_other_things_are_refused(make, small_config):
         predict_labels(model, pixels, grid)
 
 
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_logits_that_are_not_finite_are_told(make, value):
+    model = make()
+    with torch.no_grad():
+        model.weight[2, 0] = value
+    for shape in ((18, 33, 32), (8, 32, 32)):
+        with pytest.raises(ValueError, match=r"not finite numbers.*torch\.float64"):
+            predict_labels(model, voxels(*shape), native(shape, (1, 1, 1)))
+
+
 def test_training_mode_is_refused(make):
     with pytest.raises(ValueError, match=r"model\.eval\(\)"):
         predict_labels(make().train(), voxels(8, 32, 32), native((8, 32, 32), (1, 1, 1)))

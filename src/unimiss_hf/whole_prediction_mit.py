@@ -60,7 +60,8 @@ def predict_labels(
 
     Raises:
         ValueError: If `pixel_values` are not one input, or not on `grid`; if the masks of a
-            multi-label model would be absurdly large; and as [`predict_logits`] does.
+            multi-label model would be absurdly large; if logits are not finite; and as
+            [`predict_logits`] does.
         TypeError: If the model gives no logits, or those of other classes than its config's.
         ImportError: If MONAI is missing and the input does not fit in the window.
     """
@@ -133,6 +134,11 @@ def _finished_slices(
             )
         if len(windows.size) == 3 and index == windows.size[0]:
             return  # What follows was filled up.
+        if not logits.sum().isfinite():
+            raise ValueError(
+                f"{type(model).__name__} gives logits that are not finite numbers, so there is no "
+                f"best class. It computes in {model.dtype}; float32 reaches further."
+            )
         yield logits[(slice(None), *plane)]
 
 

@@ -111,6 +111,21 @@ class TestFiles:
             find_inputs([str(tmp_path)], make_settings())
 
 
+def test_places_are_those_within_the_folders_given(tmp_path, images, hu, make_settings):
+    write_series(tmp_path / "patients" / "a" / "series", hu)
+    write_radiograph(tmp_path / "patients" / "chest.dcm", np.zeros((5, 6), np.uint16))
+    found = find_inputs([str(tmp_path / "patients"), str(images / "3.png")], make_settings())
+    places = {item.place for item in found.without(())}
+    assert places == {"a/series", "chest.dcm", "3.png"}
+    assert found.folders == [tmp_path / "patients"]
+    for word in (tmp_path / "patients" / "a", tmp_path / "patients" / "a" / "series"):
+        found = find_inputs([str(word)], make_settings())
+        assert [item.place for item in found.without(())] == ["series"]
+    slices = sorted((tmp_path / "patients" / "a" / "series").iterdir())
+    found = find_inputs([*map(str, slices)], make_settings())
+    assert [item.place for item in found.without(())] == ["series"]
+
+
 class TestDicom:
     def test_slices_in_a_folder_are_one_volume(self, tmp_path, hu, make_settings):
         write_series(tmp_path / "patient" / "series", hu)
@@ -176,6 +191,9 @@ class TestDataSets:
         assert found.count_of(done) == 56
         rest = {item.name: np.asarray(item.open()).max() for item in found.without(done)}
         assert rest == {f"{prefix}[{index}]": index for index in (7, 8, 58, 59)}
+        places = [item.place for item in found.without(done)]
+        assert len({place.rpartition("/")[0] for place in places}) == 1
+        assert [place.rpartition("/")[2] for place in places] == ["7", "8", "58", "59"]
 
     def test_the_records_of_another_column_are_others(self, data_set, make_settings):
         found = find_inputs([str(data_set / "set")], make_settings(dimension="2d"))

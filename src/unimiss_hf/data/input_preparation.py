@@ -23,11 +23,13 @@ class PreparedInput:
 
     Attributes:
         name: The input's name.
+        place: As of `NamedInput`.
         pixel_values: `(1, channels, [depth,] height, width)`, float32.
         grid: Where they lie on the input's own grid.
     """
 
     name: str
+    place: str
     pixel_values: torch.Tensor
     grid: InputGrid
 
@@ -99,4 +101,4 @@ def _prepare(
         raise
     except Exception as error:
         return BadInput(item.name, one_line(error, item.name))
-    return PreparedInput(item.name, prepared["pixel_values"], prepared.grids[0])
+    return PreparedInput(item.name, item.place, prepared["pixel_values"], prepared.grids[0])

@@ -1,8 +1,9 @@
 """From the words of a command to named inputs: files, folders, lists of paths, data sets."""
 
 import functools
+import re
 from collections.abc import Callable, Collection, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -46,10 +47,13 @@ class NamedInput:
     Attributes:
         name: Its path, or `data set[split][index]`.
         open: Gives what `MiTImageProcessor` takes.
+        place: Its path within the folder that was given, or a file's own name; of a record, the
+            data set and the record's number. What is made of it may be put there.
     """
 
     name: str
     open: Callable[[], Any]
+    place: str = ""
 
 
 @dataclass(frozen=True)
@@ -60,11 +64,13 @@ class InputSet:
         files: Inputs that are files, by name.
         data_sets: Opened data sets, by the beginning of their records' names.
         passed_over: Files in folders that are neither images nor volumes.
+        folders: The folders that were walked.
     """
 
     files: dict[str, NamedInput]
     data_sets: dict[str, Source]
     passed_over: list[Path]
+    folders: list[Path] = field(default_factory=list)
 
     @property
     def num_inputs(self) -> int | None:
@@ -91,11 +97,17 @@ class InputSet:
                 name = f"{prefix}{index}]"
                 if name not in done:
                     image = record["image"] or {}
-                    yield NamedInput(name, functools.partial(open_image, image, source.dimension))
+                    opener = functools.partial(open_image, image, source.dimension)
+                    yield NamedInput(name, opener, f"{record_folder(prefix)}/{index}")
 
     def describe_passed_over(self) -> str:
         """Say in words which files were passed over: `3 (2 .csv, 1 .json)`."""
         return f"{len(self.passed_over)} ({counts(self.passed_over)})"
+
+
+def record_folder(prefix: str) -> str:
+    """A folder's name for the records of a data set, of the beginning of their names."""
+    return re.sub(r"\W+", "_", prefix).strip("_")
 
 
 def _is_record(name: str, prefix: str) -> bool:
@@ -164,10 +176,16 @@ class _Search:
         self.files: list[Path] = []
         self.data_sets: dict[str, Source] = {}
         self.passed_over: list[Path] = []
+        self.folders: list[Path] = []
+        # In which given folder a file was found first; its own, if it was given itself.
+        self.roots: dict[Path, Path] = {}
 
     def result(self) -> InputSet:
-        files = {str(image.path): _file_input(image) for image in group_images(self.files)}
-        return InputSet(files, self.data_sets, self.passed_over)
+        files = {
+            str(image.path): _file_input(image, self.roots[image.files[0]])
+            for image in group_images(self.files)
+        }
+        return InputSet(files, self.data_sets, self.passed_over, self.folders)
 
     def add(self, word: str) -> None:
         path = Path(word).expanduser()
@@ -178,7 +196,7 @@ class _Search:
         elif path.is_dir():
             self._add_folder(path)
         elif path.is_file():
-            self.files.append(path)
+            self._add_files([path], path.parent)
         else:
             forbid_mistyped_path(word, path)
             if self.settings.dimension is None:
@@ -219,12 +237,21 @@ class _Search:
                 f"{counts(others) or 'no files'}; wanted PNG, JPEG, TIFF, BMP, NIfTI, DICOM or "
                 ".npy files."
             )
-        self.files += inputs
+        self._add_files(inputs, folder)
         self.passed_over += others
+        self.folders.append(folder)
+
+    def _add_files(self, files: list[Path], root: Path) -> None:
+        self.files += files
+        for file in files:
+            self.roots.setdefault(file, root)
 
 
-def _file_input(image: ImageFiles) -> NamedInput:
+def _file_input(image: ImageFiles, root: Path) -> NamedInput:
     opener = functools.partial(Path, image.path)
     if len(image.files) > 1:
         opener = functools.partial(list, image.files)
-    return NamedInput(str(image.path), opener)
+    # A series has the name of its folder, which may be the one that was given.
+    inside = image.path != root and image.path.is_relative_to(root)
+    place = image.path.relative_to(root).as_posix() if inside else image.path.resolve().name
+    return NamedInput(str(image.path), opener, place)
