@@ -50,7 +50,7 @@ class ProbeSettings:
     def __post_init__(self) -> None:
         if isinstance(self.dataset_options, str):
             self.dataset_options = json_mapping(
-                "dataset_options", self.dataset_options, '{"task": "Task09_Spleen"}'
+                "dataset_options", self.dataset_options, '{"test_split": "validation"}'
             )
         check_types(self)
         check_at_least(self, 1, ("batch_size", "max_cases"))
