@@ -45,6 +45,10 @@ def segmentation_scores(
     | no | yes | 0: a false positive | `None`: undefined |
     | yes | no | 0: a miss | `None`: undefined |
 
+    Surfaces are searched for in the box that holds a class in both segmentations, for nothing
+    beyond it changes a score. The box of a class with stray voxels may be the whole volume, and
+    takes seconds.
+
     `summarise_segmentation` counts the false positives and misses, and names each case that a mean
     leaves out.
 
