@@ -6,10 +6,11 @@ BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help install sample sample-organs pretrain test format clean
+.PHONY: help install sample sample-organs pretrain finetune test format clean
 
 help:
 	@echo 'make pretrain   pretrain on the sample CT: a few minutes on two CPU cores'
+	@echo 'make finetune   fine-tune on five organs of the sample CT, in 3D and 2D: some minutes'
 	@echo 'make test       lint and run all tests'
 	@echo 'make sample     only prepare the sample data, in data/sample'
 	@echo 'make sample-organs   slabs and radiographs with five organs, in data/sample_organs'
@@ -43,11 +44,24 @@ sample-organs: $(VENV)/.installed
 	$(BIN)/python -m unimiss_hf.data.sample_organs data/sample_organs
 
 # One process, as there is one volume; all cores, as `accelerate launch` gives a process one core.
+LAUNCH = $(BIN)/accelerate launch --num_processes 1 --num_machines 1 \
+	--mixed_precision no --dynamo_backend no \
+	--num_cpu_threads_per_process $$($(PYTHON) -c 'import os; print(os.cpu_count())')
+
 pretrain: sample
-	$(BIN)/accelerate launch --num_processes 1 --num_machines 1 \
-		--mixed_precision no --dynamo_backend no \
-		--num_cpu_threads_per_process $$($(PYTHON) -c 'import os; print(os.cpu_count())') \
-		examples/pretrain.py --config recipes/pretrain_sample.yaml
+	$(LAUNCH) examples/pretrain.py --config recipes/pretrain_sample.yaml
+
+# From what `make pretrain` left; without it from random weights, into folders of their own.
+finetune: sample-organs
+	@model=runs/pretrain_sample/model; start="--model $$model"; end=; \
+	if [ ! -d $$model ]; then \
+		echo "$$model is not there (make pretrain makes it): starting from random weights."; \
+		start="--model_size tiny"; end=_from_random; \
+	fi; \
+	for data in ct xray; do \
+		$(LAUNCH) examples/finetune.py --config recipes/finetune_sample_$$data.yaml \
+			$$start --output runs/finetune_sample_$$data$$end || exit 1; \
+	done
 
 test: $(VENV)/.installed-test
 	$(BIN)/ruff check .

@@ -9,7 +9,7 @@ Run it again to continue a run that was stopped.
 import logging
 import sys
 
-from transformers.utils.logging import disable_progress_bar
+from transformers.utils.logging import disable_progress_bar, set_verbosity_error
 
 from unimiss_hf.drawing import new_figure
 from unimiss_hf.finetuning import (
@@ -24,6 +24,7 @@ def main() -> int:
     logging.basicConfig(format="%(message)s")
     logging.getLogger("unimiss_hf").setLevel(logging.INFO)
     disable_progress_bar()  # one bar is enough: the run's own
+    set_verbosity_error()  # the run tells which weights are new
     try:
         settings = parse_settings()
         if settings.figures:

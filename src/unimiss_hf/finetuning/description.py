@@ -35,6 +35,7 @@ class TaskDescription:
         split: the settings that its cases were split with.
         window: `([depth,] height, width)` of sliding windows; `None`: the native size.
         window_overlap: share of a window that the next one covers again.
+        withheld: names of the reader's options that are paths of the machine of training.
     """
 
     layout: str
@@ -43,6 +44,7 @@ class TaskDescription:
     split: dict[str, Any]
     window: list[int] | None
     window_overlap: float
+    withheld: list[str]
 
     @classmethod
     def of(
@@ -50,13 +52,16 @@ class TaskDescription:
     ) -> TaskDescription:
         """Describe the task of a run."""
         windows = window_settings(settings, task.num_axes, processor)
+        options = settings.layout_options or {}
+        withheld = sorted(name for name, value in options.items() if _is_path(value))
         return cls(
             layout=task.layout.name,
-            layout_options=settings.layout_options or {},
+            layout_options={k: v for k, v in options.items() if k not in withheld},
             task=task.layout.task,
             split={name: getattr(settings, name) for name in _SPLIT},
             window=None if windows.window is None else list(windows.window),
             window_overlap=settings.window_overlap,
+            withheld=withheld,
         )
 
     @classmethod
@@ -81,6 +86,10 @@ class TaskDescription:
         """Write the description into a folder."""
         text = json.dumps(dataclasses.asdict(self), indent=2) + "\n"
         (folder / DESCRIPTION).write_text(text, encoding="utf-8")
+
+
+def _is_path(value: Any) -> bool:
+    return isinstance(value, str) and ("/" in value or "\\" in value or Path(value).exists())
 
 
 def window_settings(

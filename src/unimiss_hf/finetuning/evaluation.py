@@ -169,9 +169,16 @@ def _settings_of_training(
 ) -> FinetuningSettings:
     """Settings by which the data set is split as it was."""
     options = settings.layout_options
-    same = settings.layout in (None, description.layout)
-    if options is None and same:
-        options = description.layout_options
+    if settings.layout in (None, description.layout):
+        if options is None:
+            options = description.layout_options
+        missing = [name for name in description.withheld if name not in options]
+        if missing:
+            raise ValueError(
+                f"{settings.model} was trained with the options {missing} of its data set, which "
+                "are paths and were not saved. Its cases would be split otherwise: give them again "
+                f"in --layout_options, beside {description.layout_options}."
+            )
     return FinetuningSettings(
         dataset=settings.dataset,
         layout=settings.layout or description.layout,

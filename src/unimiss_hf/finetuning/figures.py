@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 # Distinct hues that stay apart for most colour-blind eyes (Okabe and Ito, 2008), then repeated.
 _COLOURS = ("#E69F00", "#56B4E9", "#009E73", "#F0E442", "#0072B2", "#D55E00", "#CC79A7")
 _CASES_SHOWN = 3
+_WIDTH = 9.5  # inches
 _MOST_CURVES = 20
 
 
@@ -81,8 +82,9 @@ def _draw_case(evaluation: Evaluation, case: LabelledCase, folder: Path) -> Path
     image = _grey_levels(evaluation, case)
     planes = _planes(image.ndim, masks[0])
     spacing = found.spacing or (1.0,) * image.ndim
-    figure = new_figure(9.5, 3.4 * len(planes) + 0.6)
-    axes = figure.subplots(len(planes), 3, squeeze=False)
+    heights = [_height(image.shape, spacing, axis) for axis, _ in planes]
+    figure = new_figure(_WIDTH, _WIDTH / 3 * sum(heights) + 0.4 * len(planes) + 0.8)
+    axes = figure.subplots(len(planes), 3, squeeze=False, height_ratios=heights)
     for row, (axis, index) in zip(axes, planes, strict=True):
         grey = _plane(image, axis, index)
         aspect = _aspect(spacing, axis)
@@ -129,6 +131,16 @@ def _aspect(spacing: tuple[float, ...], axis: int | None) -> float:
         return spacing[0] / spacing[1]
     rows, columns = (length for other, length in enumerate(spacing) if other != axis)
     return rows / columns
+
+
+def _height(size: tuple[int, ...], spacing: tuple[float, ...], axis: int | None) -> float:
+    """The height of a plane in units of its width; a thin slab's is not made too thin to see."""
+    rows, columns = (
+        length * step
+        for other, (length, step) in enumerate(zip(size, spacing, strict=True))
+        if other != axis
+    )
+    return max(0.15, rows / columns)
 
 
 def _grey_levels(evaluation: Evaluation, case: LabelledCase) -> np.ndarray:

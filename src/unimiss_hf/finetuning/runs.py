@@ -108,7 +108,7 @@ def _score_before(finetuner: Finetuner, output: Path, tell: Callable[[str], None
     settings, task, accelerator = finetuner.settings, finetuner.task, finetuner.accelerator
     tell(f"Scoring {len(task.split.test)} test cases before training.")
     scoring = ScoringSettings(
-        finetuner.windows, settings.surface_tolerance, settings.specificity, bootstrap=0
+        finetuner.windows, specificity=settings.specificity, bootstrap=0, surfaces=False
     )
     scores = score_cases(
         finetuner.state.model,

@@ -33,12 +33,14 @@ class ScoringSettings:
         surface_tolerance: of the surface Dice, mm.
         specificity: at which the sensitivity is told.
         bootstrap: resamples of the intervals.
+        surfaces: whether to measure distances of surfaces, which takes most of the time.
     """
 
     windows: WindowSettings = field(default_factory=WindowSettings)
     surface_tolerance: float = 2.0
     specificity: float = 0.9
     bootstrap: int = 1000
+    surfaces: bool = True
 
 
 @dataclass(frozen=True)
@@ -173,6 +175,7 @@ def _segmentation(
         case=case.name,
         multi_label=data.problem_type == "multi_label_classification",
         tolerance_mm=settings.surface_tolerance,
+        surfaces=settings.surfaces,
     )
 
 
