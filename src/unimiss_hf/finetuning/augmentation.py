@@ -25,7 +25,7 @@ class AugmentationSettings:
         rotation: largest angle in degrees: of a volume around the depth axis, of an image.
         tilt: largest angle in degrees of a volume around the other two axes, as if voxels were
             cubes: leave it at 0 for slices that are much thicker.
-        scale: smallest and largest factor of size.
+        scale: smallest and largest factor of size; above 1, what is seen becomes larger.
         spatial_probability: share of samples that are turned and scaled.
         flip_axes: axes, 0 for the first, that are flipped in half of all samples. None by default:
             left and right differ in a body.
@@ -138,7 +138,9 @@ class Augmentation:
         if random.random() < settings.spatial_probability:
             # the first angle turns height and width, in 2D and 3D alike
             angles = angle if axes == 2 else (angle, *tilts)
-            matrix = create_rotate(axes, angles) @ create_scale(axes, [factor] * axes) @ matrix
+            # the matrix leads from the new sample to the old one
+            scaling = create_scale(axes, [1 / factor] * axes)
+            matrix = create_rotate(axes, angles) @ scaling @ matrix
         return matrix
 
     def _transform(
