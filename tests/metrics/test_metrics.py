@@ -1,3 +1,5 @@
+import re
+import sys
 from pathlib import Path
 
 import evaluate
@@ -219,3 +221,12 @@ def test_what_is_added_may_lie_in_files(volumes, tmp_path):
 def test_an_unknown_name_is_told_with_its_nearest():
     with pytest.raises(ValueError, match=r"no metric 'hausdorff'.*Did you mean hausdorff95"):
         load_metric("hausdorff")
+
+
+def test_a_script_that_hides_the_library_is_named(tmp_path, monkeypatch):
+    (tmp_path / "evaluate.py").write_text("")
+    monkeypatch.delitem(sys.modules, "evaluate")
+    monkeypatch.syspath_prepend(tmp_path)
+    place = re.escape(str(tmp_path / "evaluate.py"))
+    with pytest.raises(ImportError, match=f"the library evaluate, but {place} .* or rename it"):
+        load_metric("dice")

@@ -39,6 +39,7 @@ def load_metric(name: str, **kwargs: Any) -> Any:
 
     Raises:
         ValueError: if there is no such metric.
+        ImportError: if another `evaluate.py`, beside the script that runs, hides the library.
 
     ```python
     >>> dice = load_metric("dice")
@@ -52,5 +53,13 @@ def load_metric(name: str, **kwargs: Any) -> Any:
     # It takes seconds to import, which whoever calls the functions need not wait for.
     import evaluate
 
+    if not hasattr(evaluate, "load"):
+        # A folder without __init__.py has no file, but a path.
+        place = evaluate.__file__ or next(iter(evaluate.__path__))
+        raise ImportError(
+            f"Metrics need the library evaluate, but {place} was imported in its place, as Python "
+            "looks first in the folder of the script that runs or in the working folder. Run from "
+            "another folder, or rename it. If the library is missing: pip install evaluate."
+        )
     kwargs.setdefault("keep_in_memory", kwargs.get("num_process", 1) == 1)
     return evaluate.load(str(Path(__file__).parent / name), **kwargs)
