@@ -41,3 +41,8 @@ def test_survives_saving(tmp_path):
 def test_refuses_what_does_not_fit(settings, named):
     with pytest.raises(Exception, match=named):
         MiTConfig(**settings)
+
+
+def test_a_window_of_other_axes_is_refused():
+    with pytest.raises(ValueError, match=r"window_size is \[8\]; 2 or 3 positive numbers"):
+        MiTConfig.tiny(window_size=[8])

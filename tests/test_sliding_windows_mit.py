@@ -345,3 +345,10 @@ class TestPredictLogits:
         predict_logits(segmenter, voxels(1, 1, 8, 32, 32))
         with pytest.raises(ImportError, match="pip install monai"):
             predict_logits(segmenter, voxels(1, 1, 9, 32, 32))
+
+
+def test_the_window_is_what_the_model_was_trained_on(small_config):
+    small_config.window_size = [4, 48, 48]
+    model = MiTModel(small_config)
+    assert feature_window(model, 3) == (16, 64, 64)  # whole patches
+    assert feature_window(model, 2) == tuple(small_config.image_size)

@@ -38,6 +38,8 @@ class MiTConfig(BackboneConfigMixin, PreTrainedConfig):
         num_channels_3d: Channels of a 3D volume.
         image_size: Height and width in pixels whose position embeddings are stored.
         volume_size: Depth, height and width in voxels whose position embeddings are stored.
+        window_size: ([depth,] height, width) of the windows in which larger inputs go through a
+            fine-tuned model: what it was trained on. `None`: `image_size` and `volume_size`.
         minimum_image_size: Smallest height and width in pixels that the pyramid takes.
         minimum_volume_size: Smallest depth, height and width in voxels that the pyramid takes.
         qkv_bias: Whether the encoder's queries, keys and values have biases.
@@ -91,6 +93,7 @@ class MiTConfig(BackboneConfigMixin, PreTrainedConfig):
     num_channels_3d: int = 1
     image_size: list[int] | tuple[int, ...] = (224, 224)
     volume_size: list[int] | tuple[int, ...] = (16, 96, 96)
+    window_size: list[int] | tuple[int, ...] | None = None
     minimum_image_size: list[int] | tuple[int, ...] = (32, 32)
     minimum_volume_size: list[int] | tuple[int, ...] = (4, 32, 32)
     qkv_bias: bool = True
@@ -143,6 +146,9 @@ class MiTConfig(BackboneConfigMixin, PreTrainedConfig):
                     f"{name} is {getattr(self, name)}; {axes} positive numbers are needed."
                 )
 
+        window = self.window_size
+        if window is not None and (len(window) not in (2, 3) or min(window) < 1):
+            raise ValueError(f"window_size is {window}; 2 or 3 positive numbers are needed.")
         self.stage_names = ["stem"] + [f"stage{i + 1}" for i in range(len(self.depths))]
         self.set_output_features_output_indices(
             out_indices=kwargs.pop("out_indices", None),

@@ -182,7 +182,8 @@ class MedicalFeatureExtractionPipeline(MedicalPipeline):
     features lie on the grid of the whole input.
 
     Parameters, beside those of every `MedicalPipeline`:
-        window_size: ([depth,] height, width) of a window in voxels; the native size by default.
+        window_size: ([depth,] height, width) of a window in voxels; by default what the model was
+            trained on.
         overlap: share of a window, from 0 to below 1, that the next one covers again.
         patches: whether to give patch features too.
         return_tensors: whether to give torch tensors, float32 on the CPU, rather than lists.
@@ -274,7 +275,8 @@ class MedicalImageSegmentationPipeline(MedicalPipeline):
     `whole_prediction_mit.predict_labels`).
 
     Parameters, beside those of every `MedicalPipeline`:
-        window_size: ([depth,] height, width) of a window in voxels; the native size by default.
+        window_size: ([depth,] height, width) of a window in voxels; by default what the model was
+            trained on.
         overlap: share of a window, from 0 to below 1, that the next one covers again.
         mirror: axes, 0 being the first of ([depth,] height, width), along which windows are
             mirrored too, and logits averaged; none by default. One that this input lacks is an

@@ -63,8 +63,8 @@ def feature_window(
     Args:
         model: A MiT.
         num_axes: 2 for images, 3 for volumes.
-        window: `([depth,] height, width)` in voxels; the native size of the model's config
-            (`image_size`, `volume_size`) by default.
+        window: `([depth,] height, width)` in voxels; `window_size` of the model's config by
+            default, else its native size (`image_size`, `volume_size`).
 
     Returns:
         The window, each axis rounded up to a whole number of patches.
@@ -298,8 +298,7 @@ def predict_logits(
         model: A model of segmentation, in evaluation mode: its output has `logits`
             `(batch, classes, [depth,] height, width)` at the input's resolution.
         pixel_values: As [`extract_features`] takes them.
-        window: `([depth,] height, width)` in voxels; the native size of the model's config by
-            default.
+        window: `([depth,] height, width)` in voxels; see [`feature_window`].
         overlap: Share of a window, from 0 to below 1, that the next one covers again; one number,
             or one for each axis.
         batch_size: Windows that go through the network at once. An input that fits goes with its
@@ -435,8 +434,11 @@ def _checked_input(model: nn.Module, pixel_values: torch.Tensor) -> torch.Tensor
 
 
 def _checked_window(config: Any, num_axes: int, window: Sequence[int] | None) -> tuple[int, ...]:
-    native = config.image_size if num_axes == 2 else config.volume_size
-    window = tuple(native if window is None else window)
+    if window is None:
+        native = config.image_size if num_axes == 2 else config.volume_size
+        trained = config.window_size
+        window = native if trained is None or len(trained) != num_axes else trained
+    window = tuple(window)
     integers = all(isinstance(length, int) for length in window)
     if len(window) != num_axes or not integers or min(window) < 1:
         axes = "(height, width)" if num_axes == 2 else "(depth, height, width)"

@@ -43,8 +43,8 @@ def predict_labels(
         model: A model of segmentation, in evaluation mode.
         pixel_values: `(1, channels, [depth,] height, width)`, as `MiTImageProcessor` makes them.
         grid: Where they lie: `grids[0].grid` of what the processor returned.
-        window: `([depth,] height, width)` in voxels; the native size of the model's config by
-            default. Memory grows with its depth.
+        window: `([depth,] height, width)` in voxels; `window_size` of the model's config by
+            default, else its native size. Memory grows with its depth.
         overlap: Share of a window, from 0 to below 1, that the next one covers again; one number,
             or one for each axis.
         batch_size: Windows of a slab that go through the network at once.

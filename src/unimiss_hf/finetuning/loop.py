@@ -151,7 +151,7 @@ class Finetuner:
     def _build(self) -> FinetuningState:
         settings, accelerator = self.settings, self.accelerator
         set_seed(settings.seed)
-        opened = open_model(settings, self.task.data, self.task.layout.task)
+        opened = open_model(settings, self.task.data, self.task.layout.task, self.windows.window)
         self.new_weights = opened.new_weights
         self._wrapped = accelerator.prepare(opened.model)
         model = accelerator.unwrap_model(self._wrapped)

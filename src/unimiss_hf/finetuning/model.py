@@ -42,13 +42,19 @@ class TaskModel:
     new_weights: list[str]
 
 
-def open_model(settings: FinetuningSettings, data: LabelledData, task: Task) -> TaskModel:
+def open_model(
+    settings: FinetuningSettings,
+    data: LabelledData,
+    task: Task,
+    window: tuple[int, ...] | None = None,
+) -> TaskModel:
     """Load a checkpoint with the head of a task.
 
     Args:
         settings: Name the checkpoint, or a size with random weights.
         data: Whose classes the head is for.
         task: What it does.
+        window: `([depth,] height, width)` in which larger inputs will go through it.
 
     Raises:
         OSError: If there is no such checkpoint.
@@ -67,6 +73,7 @@ def open_model(settings: FinetuningSettings, data: LabelledData, task: Task) -> 
         "drop_path_rate": settings.drop_path_rate,
         "classifier_dropout_prob": settings.dropout,
         "problem_type": _problem_type(data, task),
+        "window_size": None if window is None else list(window),
     }
     if task == "segmentation":
         options["deep_supervision"] = True

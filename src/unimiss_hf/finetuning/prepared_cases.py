@@ -10,6 +10,7 @@ import shutil
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
+from multiprocessing.context import BaseContext
 from pathlib import Path
 from typing import Any
 
@@ -117,8 +118,7 @@ class CaseCache:
             for case in cases:
                 yield case, self._attempt(case)
             return
-        context = multiprocessing.get_context("forkserver")
-        with ProcessPoolExecutor(num_workers, mp_context=context) as pool:
+        with ProcessPoolExecutor(num_workers, mp_context=worker_context()) as pool:
             yield from zip(cases, pool.map(self._attempt_alone, cases), strict=True)
 
     def _attempt_alone(self, case: LabelledCase) -> str | None:
@@ -182,6 +182,13 @@ class CaseCache:
             centres = np.stack(np.unravel_index(np.sort(places), labels.shape), axis=1)
             rows.append(np.insert(centres, 0, number, axis=1).astype(np.int32))
         return np.concatenate(rows)
+
+
+def worker_context() -> BaseContext:
+    """How worker processes are started: what they need is imported once, for all of them."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload([__name__])
+    return context
 
 
 def present_classes(labels: np.ndarray, data: LabelledData, name: str) -> list[int]:

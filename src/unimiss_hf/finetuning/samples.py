@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset
 
-from .prepared_cases import PreparedCase
+from .prepared_cases import PreparedCase, worker_context
 
 
 @dataclass(frozen=True)
@@ -75,8 +75,14 @@ class SampleDataset(Dataset):
         target = prepared.case.target
         labels = None if target is not None else prepared.labels()
         if self.patch_size is not None:
-            start = self._start(prepared, image.shape[1:], random, labels is not None)
-            image = cut(image, start, self.patch_size, float(image.min()))
+            size = image.shape[1:]
+            start = self._start(prepared, size, random, labels is not None)
+            is_inside = all(
+                first >= 0 and first + length <= have
+                for first, length, have in zip(start, self.patch_size, size, strict=True)
+            )
+            # The lowest value is looked for in all of a case: only where it is wanted.
+            image = cut(image, start, self.patch_size, 0.0 if is_inside else float(image.min()))
             labels = None if labels is None else cut(labels, start, self.patch_size, 0)
         if labels is None:
             answer = torch.tensor(target, dtype=None if isinstance(target, int) else torch.float32)
@@ -184,7 +190,9 @@ def batches_from(
         batch_sampler=numbers,
         num_workers=num_workers,
         collate_fn=_collate,
-        multiprocessing_context="forkserver" if num_workers else None,
+        multiprocessing_context=worker_context() if num_workers else None,
+        # One of its own: a run that goes on makes another loader, and its dropout must not notice.
+        generator=torch.Generator(),
     )
     yield from loader
 
