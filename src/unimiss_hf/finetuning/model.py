@@ -13,6 +13,7 @@ from ..classification_mit import MiTForImageClassification
 from ..configuration_mit import MiTConfig
 from ..data.labelled.case import LabelledData, Task
 from ..image_processing_mit import MiTImageProcessor
+from ..saved_models import open_config
 from ..segmentation_mit import MiTForSemanticSegmentation
 from .settings import FinetuningSettings
 
@@ -82,6 +83,7 @@ def open_model(
         model = model_class(_SIZES[settings.model_size](**options))
         new = [name for name, _ in model.named_parameters()]
     else:
+        open_config(settings.model)  # tells of what is not there, or no MiT
         model, report = model_class.from_pretrained(
             settings.model,
             dtype=torch.float32,
@@ -115,11 +117,13 @@ def open_processor(settings: FinetuningSettings) -> MiTImageProcessor:
     """Load a checkpoint's image processor, with the settings that replace its own.
 
     Raises:
+        OSError: If there is no such checkpoint.
         TypeError: If it has no setting of a name.
-        ValueError: If a setting is not valid.
+        ValueError: If a setting is not valid, or the checkpoint is no MiT.
     """
     saved: dict[str, Any] = {}
     if settings.model is not None:
+        open_config(settings.model)
         saved = MiTImageProcessor.from_pretrained(settings.model).to_dict()
         saved = {name: saved[name] for name in MiTImageProcessor.valid_kwargs.__annotations__}
     return MiTImageProcessor(**{**saved, **(settings.processor or {})})
