@@ -1,6 +1,6 @@
 """Small copies of labelled data sets, of classification and of radiographs, as downloaded."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -78,17 +78,31 @@ def _nbia_series(folder: Path, hu: np.ndarray, affine: np.ndarray, uid: str, **t
         path.rename(folder / f"1-{len(hu) - index:02d}.dcm")
 
 
-def ricord(folder: Path) -> Path:
-    """A positive case in two series and a localizer, and a negative one; a manifest each."""
+def ricord(folder: Path, more: int = 0) -> Path:
+    """A positive case in two series and a localizer, and a negative one; a manifest each.
+
+    Args:
+        folder: Where it is written.
+        more: Other positive and as many other negative patients, of one series each.
+    """
     root = folder / "RICORD"
     positive = root / "manifest-1608266677008"
     negative = root / "manifest-1612365584013"
     affine = slice_affine((0.7, 0.8, 2.5))
-    for place, seed, number, uid in (
+    series = [
         (positive / "MIDRC-RICORD-1A" / RICORD_POSITIVE, 1, 2, "1.2.826.0.1.46543"),
         (positive / "MIDRC-RICORD-1A" / RICORD_CORONAL, 2, 601, "1.2.826.0.1.60319"),
         (negative / "MIDRC-RICORD-1B" / RICORD_NEGATIVE, 3, 2, "1.2.826.0.1.9035"),
-    ):
+    ]
+    for index in range(more):
+        for letter, place in (("A", positive), ("B", negative)):
+            collection = f"MIDRC-RICORD-1{letter}"
+            below = (
+                f"{collection}-{letter}-{index:06d}/01-02-2004-NA-CT CHEST/2.000000-NA-7000{index}"
+            )
+            uid = f"1.2.826.0.1.{ord(letter)}7000{index}"
+            series.append((place / collection / below, 10 * index + ord(letter), 2, uid))
+    for place, seed, number, uid in series:
         # Rows run to posterior and columns to the left there, so RAS+ turns both round.
         _nbia_series(place, anatomy(seed)[:, ::-1, ::-1], affine, uid, SeriesNumber=number)
     scout = (positive / "MIDRC-RICORD-1A" / RICORD_POSITIVE).with_name("1.000000-SCOUT-10001")
@@ -117,21 +131,28 @@ def ricord_lists(folder: Path, lists: dict[str, list[str]] | None = None) -> Pat
     return place
 
 
-def chestxr(folder: Path) -> Path:
-    """An image of each class to train with, one of each for validation, two without labels."""
+def chestxr(folder: Path, more: int = 0) -> Path:
+    """An image of each class to train with, one of each for validation, two without labels.
+
+    Args:
+        folder: Where it is written.
+        more: Other images of each class to train with.
+    """
     root = folder / "CXR_Covid-19_Challenge"
-    for number, name in enumerate(
-        [
-            "train/covid/cov_1110.jpg",
-            "train/normal/normal-0000.jpg",
-            "train/pneumonia/pneumonia0000.jpg",
-            "validation/covid/cov_0.png",
-            "validation/normal/norml_763.png",
-            "validation/pneumonia/pneu_0.png",
-            "test/0001.png",
-            "test/0002.png",
-        ]
-    ):
+    names = [
+        "train/covid/cov_1110.jpg",
+        "train/normal/normal-0000.jpg",
+        "train/pneumonia/pneumonia0000.jpg",
+        "validation/covid/cov_0.png",
+        "validation/normal/norml_763.png",
+        "validation/pneumonia/pneu_0.png",
+        "test/0001.png",
+        "test/0002.png",
+    ]
+    for index in range(1, more + 1):
+        names.append(f"train/covid/cov_{index}.jpg")
+        names += [f"train/{kind}/{kind}-{index:04d}.jpg" for kind in ("normal", "pneumonia")]
+    for number, name in enumerate(names):
         path = root / name
         path.parent.mkdir(parents=True, exist_ok=True)
         # The challenge's images are of many sizes and modes.
@@ -141,11 +162,15 @@ def chestxr(folder: Path) -> Path:
     return root
 
 
-def nlst(folder: Path, rows: Sequence[Sequence[object]] = NLST_ROWS) -> Path:
+def nlst(
+    folder: Path,
+    rows: Sequence[Sequence[object]] = NLST_ROWS,
+    series: Mapping[tuple[str, int], str] = NLST_SERIES,
+) -> Path:
     """Two participants in three scans, with the table of nodules; one more scan without any."""
     root = folder / "NLST-download"
     collection = root / "manifest-1632928843386" / "NLST"
-    for seed, ((person, year), uid) in enumerate(NLST_SERIES.items()):
+    for seed, ((person, year), uid) in enumerate(series.items()):
         study = collection / person / f"01-02-{1999 + year}-NA-NLST-LSS-1232{year}"
         _nbia_series(study / f"2.000000-0OPASEV-{uid[-5:]}", nlst_scan(seed), _nlst_affine(), uid)
     study = collection / "100288" / "01-02-1999-NA-NLST-LSS-12320"
@@ -181,10 +206,11 @@ def write_mask(path: Path, box: Sequence[int] | None, side: int = 1024) -> None:
     Image.fromarray(mask).save(path)
 
 
-def jsrt(folder: Path) -> Path:
+def jsrt(folder: Path, names: Sequence[str] = ("JPCLN001", "JPCNN002")) -> Path:
     """An image of each fold, with the five masks of each."""
     root = folder / "JSRT"
-    for fold, name in enumerate(("JPCLN001", "JPCNN002"), start=1):
+    for name in names:
+        fold = 2 - int(name[-3:]) % 2
         image = root / "All247images" / f"{name}.IMG"
         image.parent.mkdir(parents=True, exist_ok=True)
         jsrt_film(name).astype(">u2").tofile(image)

@@ -246,29 +246,41 @@ def deeplesion(folder: Path) -> Path:
     return root
 
 
-def chestxray14(folder: Path) -> Path:
-    """Three images of two patients in two of the twelve folders, one of them in colour."""
+def chestxray14(folder: Path, findings: Sequence[str] = ()) -> Path:
+    """Three images of two patients in two of the twelve folders, one of them in colour.
+
+    With findings, there are four patients more, three to train with and one to test, of each of
+    whom one image shows all of them and another shows none.
+    """
     root = folder / "CXR8"
     pixels = np.arange(30, dtype=np.uint8).reshape(5, 6) * 8
-    for name, image in {
+    images = {
         "images_001/images/00000001_000.png": Image.fromarray(pixels),
         "images_001/images/00000001_001.png": Image.fromarray(pixels).convert("RGBA"),
         "images_002/images/00001336_000.png": Image.fromarray(pixels.T.copy()),
-    }.items():
+    }
+    rest = ["58", "M", "PA", 2682, 2749, 0.143, 0.143, ""]
+    rows = [
+        ["00000001_000.png", "Cardiomegaly", 0, 1, *rest],
+        ["00000001_001.png", "Cardiomegaly|Emphysema", 1, 1, *rest],
+        ["00001336_000.png", "No Finding", 0, 1336, *rest],
+    ]
+    lists = {
+        "train_val_list.txt": ["00000001_000.png", "00000001_001.png"],
+        "test_list.txt": ["00001336_000.png"],
+    }
+    for patient in (2, 3, 4, 1337) if findings else ():
+        for number, labels in enumerate(("|".join(findings), "No Finding")):
+            name = f"{patient:08d}_{number:03d}.png"
+            images[f"images_002/images/{name}"] = Image.fromarray(pixels // (1 + number))
+            rows.append([name, labels, number, patient, *rest])
+            lists["test_list.txt" if patient > 1336 else "train_val_list.txt"].append(name)
+    for name, image in images.items():
         (root / name).parent.mkdir(parents=True, exist_ok=True)
         image.save(root / name)
-    rest = ["58", "M", "PA", 2682, 2749, 0.143, 0.143, ""]
-    write_table(
-        root / "Data_Entry_2017.csv",
-        CHESTXRAY_COLUMNS,
-        [
-            ["00000001_000.png", "Cardiomegaly", 0, 1, *rest],
-            ["00000001_001.png", "Cardiomegaly|Emphysema", 1, 1, *rest],
-            ["00001336_000.png", "No Finding", 0, 1336, *rest],
-        ],
-    )
-    (root / "train_val_list.txt").write_text("00000001_000.png\n00000001_001.png\n")
-    (root / "test_list.txt").write_text("00001336_000.png\n")
+    write_table(root / "Data_Entry_2017.csv", CHESTXRAY_COLUMNS, rows)
+    for name, listed in lists.items():
+        (root / name).write_text("".join(f"{image}\n" for image in listed))
     touch(root / "BBox_List_2017.csv", root / "images_001" / "images" / "._00000001_000.png")
     return root
 
