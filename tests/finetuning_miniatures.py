@@ -25,8 +25,12 @@ PROCESSOR = {
     "scaling": "unit",
     "volume_size": None,
 }
-LEVELS = {"normal": 30, "pneumonia": 120, "covid": 220}
-"""Grey levels of the radiographs of each class."""
+FINDINGS = {
+    "normal": (slice(0, 0), slice(0, 0)),
+    "pneumonia": (slice(16, 32), slice(0, 32)),
+    "covid": (slice(0, 32), slice(0, 16)),
+}
+"""Which rows and columns are bright on the radiographs of each class."""
 
 
 def pretrained(folder: Path, **config) -> Path:
@@ -98,13 +102,15 @@ def organ_shadows(folder: Path) -> Path:
 
 
 def findings(folder: Path, train: int = 3, validation: int = 2, test: int = 2) -> Path:
-    """Radiographs of three classes as ChestXR has them, told apart by how bright they are."""
+    """Radiographs of three classes as ChestXR has them, told apart by what is bright."""
     root = folder / "CXR"
     for split, count in {"train": train, "validation": validation, "test": test}.items():
-        for seed, (name, level) in enumerate(LEVELS.items()):
+        for name, bright in FINDINGS.items():
             (root / split / name).mkdir(parents=True)
-            random = np.random.default_rng((seed, count))
+            random = np.random.default_rng(list(f"{split}{name}".encode()))
             for number in range(count):
-                pixels = random.normal(level, 12, (32, 32)).clip(0, 255).astype(np.uint8)
-                Image.fromarray(pixels).save(root / split / name / f"{name}_{number}.png")
+                pixels = random.normal(60, 12, (32, 32))
+                pixels[bright] += 120
+                image = Image.fromarray(pixels.clip(0, 255).astype(np.uint8))
+                image.save(root / split / name / f"{name}_{number}.png")
     return root

@@ -172,6 +172,13 @@ def test_a_long_list_of_errors_is_cut(tmp_path):
     assert str(error.value).count("\n") == 11
 
 
+def test_values_beyond_float16_are_refused(volumes, tmp_path):
+    cache, cases = open_cases(volumes, tmp_path, scaling=[0, 0.001])
+    told = r"case_00: prepared values reach 250000, and float16, .*Choose a window and scaling"
+    with pytest.raises(ValueError, match=told):
+        cache.prepare(cases)
+
+
 def test_a_folder_that_cannot_be_written(volumes, tmp_path):
     (tmp_path / "file").touch()
     cache, cases = open_cases(volumes, tmp_path / "file")

@@ -146,11 +146,19 @@ class CaseCache:
     def _write(self, case: LabelledCase) -> None:
         maps = case.load_labels(case) if self.is_segmentation else None
         batch = self.processor(case.load_image(case), segmentation_maps=maps)
+        with np.errstate(over="ignore"):
+            image = batch["pixel_values"][0].astype(np.float16)
+        if not np.isfinite(image).all():
+            raise ValueError(
+                f"prepared values reach {np.abs(batch['pixel_values'][0]).max():.6g}, and float16, "
+                "in which they are kept, ends at 65504. Choose a window and scaling of the "
+                "processor that make them small"
+            )
         target = self._folder_of(case)
         partial = target.with_name(f".{target.name}.{os.getpid()}")
         partial.mkdir(parents=True, exist_ok=True)
         try:
-            np.save(partial / _IMAGE, batch["pixel_values"][0].astype(np.float16))
+            np.save(partial / _IMAGE, image)
             if self.is_segmentation:
                 labels = batch["labels"][0]
                 classes = present_classes(labels, self.data, case.name)
