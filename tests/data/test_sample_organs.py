@@ -92,7 +92,7 @@ def test_slabs_are_five_millimetres_apart(sample):
             low = labels.affine[2, 3]
             reach.append((low - 1.25, low + 2.5 * (labels.shape[2] - 1) + 1.25))
     reach.sort()
-    assert len(reach) == 7
+    assert len(reach) == 9
     gaps = [low - high for (_, high), (low, _) in itertools.pairwise(reach)]
     np.testing.assert_allclose(gaps, 5.0, atol=1e-3)
 
@@ -197,7 +197,7 @@ def test_an_interrupted_preparation_is_resumed_with_the_same_files(sample):
     assert files(sample) == before
     lost = [
         sample / "xray" / "masks" / "liver" / "003_ap.png",
-        sample / "ct" / "labelsTs" / "slab_2.nii.gz",
+        sample / "ct" / "labelsTs" / "slab_3.nii.gz",
         sample / "README.md",
     ]
     contents = [path.read_bytes() for path in lost]

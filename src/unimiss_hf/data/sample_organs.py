@@ -38,13 +38,15 @@ _SLICES = 133  # of the sample CT
 # 64, the heart from 50 to 94, the aorta to 104, the lungs from 21 to 125, the spine throughout.
 # Two slices of 2.5 mm between slabs belong to none.
 SLABS: tuple[tuple[Split, int, int], ...] = (
-    ("train", 0, 29),
-    ("validation", 32, 41),
-    ("test", 44, 61),
-    ("train", 64, 83),
-    ("validation", 86, 93),
-    ("test", 96, 105),
-    ("train", 108, 132),
+    ("train", 0, 19),
+    ("validation", 22, 29),
+    ("train", 32, 49),
+    ("test", 52, 61),
+    ("train", 64, 75),
+    ("validation", 78, 85),
+    ("train", 88, 97),
+    ("test", 100, 109),
+    ("train", 112, 132),
 )
 
 # Degrees from the frontal view, to either side of PA and AP: between the bands lie 2 of no split.
