@@ -127,7 +127,7 @@ def evaluate_model(
         near = did_you_mean(near_matches(folder, hidden=False))
         raise FileNotFoundError(f"There is no folder {folder} with a fine-tuned model.{near}")
     description = TaskDescription.load(folder)
-    task = open_task_data(_settings_of_training(settings, description))
+    task = open_task_data(_settings_of_training(settings, description), settings.part != "all")
     cases = _cases_of(task, settings.part)
     model_class = MiTForSemanticSegmentation if task.is_segmentation else MiTForImageClassification
     model = model_class.from_pretrained(folder, dtype=torch.float32)

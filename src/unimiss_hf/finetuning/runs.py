@@ -152,6 +152,7 @@ def _run_folds(
             settings, fold=fold, output=str(output / f"fold-{fold}"), cache_folder=cache
         )
         outcome = _run_one(of_fold, accelerator, tell)
+        accelerator.free_memory()  # else it holds the models of all folds
         if not outcome.result.finished:
             return outcome
         files += outcome.files
@@ -160,7 +161,8 @@ def _run_folds(
     if columns:
         summary = aggregate(columns)
         columns |= {"mean": {name: row["mean"] for name, row in summary.items()}}
-        columns |= {"std": {name: row["std"] for name, row in summary.items()}}
+        spread = {name: row["std"] for name, row in summary.items() if row["std"] is not None}
+        columns |= {"std": spread}
         path = output / "results.json"
         if accelerator.is_main_process:
             path.write_text(json.dumps({"folds": settings.folds, "scores": summary}, indent=2))
@@ -185,7 +187,7 @@ def aggregate(columns: dict[str, dict[str, float]]) -> dict[str, dict[str, Any]]
         values = list(found.values())
         summary[name] = {
             "mean": float(np.mean(values)),
-            "std": float(np.std(values, ddof=1)) if len(values) > 1 else 0.0,
+            "std": float(np.std(values, ddof=1)) if len(values) > 1 else None,
             "folds": found,
         }
     return summary

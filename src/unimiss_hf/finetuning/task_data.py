@@ -18,7 +18,7 @@ class TaskData:
     Attributes:
         layout: which data set it is.
         data: its classes and cases.
-        split: which of them train, validate and test.
+        split: which of them train, validate and test; empty if nothing was to be split.
         num_axes: 2 for images, 3 for volumes.
     """
 
@@ -38,8 +38,12 @@ class TaskData:
         return self.data.problem_type == "multi_label_classification"
 
 
-def open_task_data(settings: FinetuningSettings) -> TaskData:
+def open_task_data(settings: FinetuningSettings, is_split: bool = True) -> TaskData:
     """Find out what a folder is, list its cases, and split them.
+
+    Args:
+        settings: Name the folder, and say how it is split.
+        is_split: Whether it is to be split at all: a few cases are enough to score all of them.
 
     Raises:
         OSError: If there is no such folder.
@@ -56,6 +60,8 @@ def open_task_data(settings: FinetuningSettings) -> TaskData:
             f"{settings.dataset} has cases of {' and '.join(dimensions) or 'no dimension'}; a task "
             "is of one."
         )
+    if not is_split:
+        return TaskData(layout, data, CaseSplit((), (), ()), int(dimensions[0][0]))
     split = split_cases(
         data,
         validation_fraction=settings.validation_fraction,
