@@ -60,7 +60,7 @@ def comparison_table(columns: dict[str, dict[str, float]]) -> str:
         columns: title → name → number; a number that one column lacks is left empty.
     """
     names = list(dict.fromkeys(name for numbers in columns.values() for name in numbers))
-    width = max(len(name) for name in names)
+    width = max((len(name) for name in names), default=0)
     lines = [" " * width + "".join(f"{title:>12}" for title in columns)]
     for name in names:
         cells = (
