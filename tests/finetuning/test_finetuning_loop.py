@@ -340,8 +340,11 @@ def test_no_data_set_is_named(settings):
 def test_sizes_of_another_dimension(settings, of_images):
     with pytest.raises(ValueError, match=r"patch_size is \[32, 32\], but cases are 3D; wanted dep"):
         Finetuner(settings(patch_size=[32, 32]))
-    with pytest.raises(ValueError, match=r"mirror is \[2\]; 2D cases have the axes \[0, 1\]"):
-        Finetuner(of_images(mirror=[2]))
+    with pytest.raises(ValueError, match=r"mirror is \[3\]; 3D cases have the axes \[0, 1, 2\]"):
+        Finetuner(settings(mirror=[3]))
+    told = r"mirror is \[0\], but only segmentations .* and ChestXR is a classification"
+    with pytest.raises(ValueError, match=told):
+        Finetuner(of_images(mirror=[0]))
 
 
 def test_a_class_that_no_training_case_has(settings, tmp_path):

@@ -98,17 +98,13 @@ def window_settings(
     """How whole cases of a run go through the network: in windows of what it was trained on.
 
     Raises:
-        ValueError: If `window`, `patch_size` or `mirror` have other axes than the cases.
+        ValueError: If `window` or `patch_size` have other axes than the cases.
     """
     for name in ("patch_size", "window"):
         size = getattr(settings, name)
         if size is not None and len(size) != num_axes:
             axes = "height, width" if num_axes == 2 else "depth, height, width"
             raise ValueError(f"{name} is {size}, but cases are {num_axes}D; wanted {axes}.")
-    if any(not 0 <= axis < num_axes for axis in settings.mirror):
-        raise ValueError(
-            f"mirror is {settings.mirror}; {num_axes}D cases have the axes {list(range(num_axes))}."
-        )
     window = settings.window or settings.patch_size
     if window is None:
         size = processor.image_size if num_axes == 2 else processor.volume_size

@@ -28,7 +28,7 @@ from .description import DESCRIPTION, TaskDescription
 from .prediction import WindowSettings
 from .scoring import Scores, ScoringSettings, score_cases
 from .settings import FinetuningSettings
-from .task_data import TaskData, open_task_data
+from .task_data import TaskData, check_mirror, open_task_data
 
 PARTS = (*SPLITS, "all")
 
@@ -55,7 +55,9 @@ class EvaluationSettings:
     )
     window_overlap: float | None = setting(None, "share of a window that the next one covers again")
     window_batch_size: int = setting(4, "windows that go through the network at once")
-    mirror: list[int] = setting([], "axes (0: the first) that predictions are averaged over")
+    mirror: list[int] = setting(
+        [], "axes (0: the first) that predictions of a segmentation are averaged over"
+    )
     surface_tolerance: float = setting(2.0, "tolerance of the surface Dice, mm")
     specificity: float = setting(0.9, "specificity at which the sensitivity is told")
     bootstrap: int = setting(1000, "resamples of the intervals")
@@ -128,6 +130,7 @@ def evaluate_model(
         raise FileNotFoundError(f"There is no folder {folder} with a fine-tuned model.{near}")
     description = TaskDescription.load(folder)
     task = open_task_data(_settings_of_training(settings, description), settings.part != "all")
+    check_mirror(settings.mirror, task)
     cases = _cases_of(task, settings.part)
     model_class = MiTForSemanticSegmentation if task.is_segmentation else MiTForImageClassification
     model = model_class.from_pretrained(folder, dtype=torch.float32)

@@ -31,7 +31,7 @@ from .samples import SampleBatch, SampleDataset, SampleOrder, batches_from
 from .schedule import learning_rate_at
 from .settings import FinetuningSettings
 from .state import FinetuningState
-from .task_data import TaskData, open_task_data
+from .task_data import TaskData, check_mirror, open_task_data
 from .validation import PREFIX, default_metric, number_names, validate
 
 
@@ -92,6 +92,7 @@ class Finetuner:
         check_trackers(self.accelerator, settings.report_to)
         self.task = open_task_data(settings)
         self.processor = open_processor(settings)
+        check_mirror(settings.mirror, self.task)
         self.windows = window_settings(settings, self.task.num_axes, self.processor)
         self.augmentation = None
         if settings.augment:

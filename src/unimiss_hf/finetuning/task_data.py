@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -72,3 +73,21 @@ def open_task_data(settings: FinetuningSettings, is_split: bool = True) -> TaskD
         seed=settings.split_seed,
     )
     return TaskData(layout, data, split, int(dimensions[0][0]))
+
+
+def check_mirror(mirror: Sequence[int], task: TaskData) -> None:
+    """Refuse axes that predictions cannot be mirrored along.
+
+    Raises:
+        ValueError: If cases have no such axis, or have classes, which are predicted once.
+    """
+    if mirror and not task.is_segmentation:
+        raise ValueError(
+            f"mirror is {list(mirror)}, but only segmentations are averaged over mirror images, "
+            f"and {task.layout.title} is a classification. Leave mirror out."
+        )
+    if any(not 0 <= axis < task.num_axes for axis in mirror):
+        raise ValueError(
+            f"mirror is {list(mirror)}; {task.num_axes}D cases have the axes "
+            f"{list(range(task.num_axes))}."
+        )
