@@ -56,6 +56,23 @@ def test_masks_give_what_the_map_gives():
     assert found == wanted
 
 
+@pytest.mark.parametrize("kind", [np.uint8, np.int64])
+def test_stray_voxels_count_as_they_do_in_masks(kind):
+    """Two classes of three are strewn over a volume that is large beside them."""
+    prediction, reference = (np.pad(labels, ((9, 9), (20, 9), (9, 20))) for labels in maps())
+    for number, place in ((1, 0), (1, -1), (3, 5), (1, 7000), (3, -300)):
+        prediction.reshape(-1)[place] = number
+    reference[-1, -1, 0] = 255
+    given = prediction.astype(kind), reference.astype(kind)
+    scores = segmentation_scores(*given, NAMES, SPACING, case="p1")
+    hot = [np.stack([labels == number for number in (1, 2, 3)]) for labels in given]
+    assert scores == segmentation_scores(*hot, NAMES[1:], SPACING, case="p1", multi_label=True)
+    for row, *masks in zip(scores.values(), *hot, strict=True):
+        assert row["surface_dice"] == pytest.approx(surface_dice(*masks, SPACING, 2.0), rel=1e-12)
+        distances = row["hausdorff95"], row["average_surface_distance"]
+        assert distances == pytest.approx(edge_distances(*masks, SPACING))
+
+
 def test_masks_may_overlap():
     prediction, reference = np.zeros((2, 2, 6, 6), bool)
     prediction[:, 1:4, 1:4], reference[0, 1:4, 1:4], reference[1, 1:4, 1:5] = True, True, True

@@ -13,6 +13,7 @@ from monai.metrics import (
 from scipy.ndimage import distance_transform_edt, gaussian_filter
 from scipy.spatial.distance import cdist
 
+from unimiss_hf.metrics.scattered_masks import ScatteredMask
 from unimiss_hf.metrics.surfaces import edge_distances, surface_dice
 
 SHAPES = [((12, 17, 15), (3.0, 0.7, 1.1)), ((9, 14, 14), (1.0, 1.0, 1.0)), ((23, 19), (0.5, 2.0))]
@@ -156,6 +157,32 @@ def test_a_distance_equal_to_the_tolerance_is_within_it():
     prediction[2:5, 2:9], reference[5:8, 2:9] = True, True
     assert surface_dice(prediction, reference, (0.9, 0.9), 2.7) == 1
     assert surface_dice(prediction, reference, (0.9, 0.9), 2.6) < 1
+
+
+@pytest.mark.parametrize(("shape", "spacing"), SHAPES)
+@pytest.mark.parametrize("share", [0.0, 0.01, 0.3])
+def test_lists_of_voxels_give_what_masks_give(shape, spacing, share):
+    """Blobs that touch the border, with and without stray voxels, some at corners."""
+    masks = [
+        mask ^ (np.random.default_rng(seed).random(shape) < share)
+        for seed, mask in enumerate(blobs(shape, 3))
+    ]
+    masks[0].reshape(-1)[[0, -1]] = True
+    listed = [ScatteredMask.of(mask) for mask in masks]
+    assert edge_distances(*listed, spacing) == pytest.approx(edge_distances(*masks, spacing))
+    for tolerance in (0.0, 1.0, 2.0):
+        wanted = surface_dice(*masks, spacing, tolerance)
+        assert surface_dice(*listed, spacing, tolerance) == pytest.approx(wanted, rel=1e-12)
+
+
+def test_a_single_voxel_has_a_surface():
+    masks = np.zeros((2, 1, 1, 9), bool)
+    masks[0, ..., 0], masks[1, ..., 8] = True, True
+    listed = [ScatteredMask.of(mask) for mask in masks]
+    assert edge_distances(*listed, (1.0, 1.0, 0.5)) == (4, 4)
+    # Its surface is half a voxel around it: one half lies 7 voxels from the other one's, one 8.
+    shares = [surface_dice(*listed, (1.0, 1.0, 0.5), far) for far in (3.4, 3.5, 4.0)]
+    assert shares == [0, 0.5, 1]
 
 
 def test_nothing_is_warned_of():

@@ -13,8 +13,12 @@ from scipy.ndimage import find_objects
 
 from ..input_checks_mit import did_you_mean, near_names
 from .overlap import overlap_counts, overlap_counts_of_masks
+from .scattered_masks import ScatteredMask
 
 Box = tuple[slice, ...]
+
+# A voxel of a list takes some eight times as long as one of a box.
+_SCATTERED = 16
 
 
 @dataclass(frozen=True)
@@ -34,20 +38,60 @@ class SegmentationPair:
     counts: np.ndarray
     multi_label: bool
 
-    def masks(self, classes: Sequence[int]) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        """The two masks of each class that is in both, cut to the box that holds them."""
-        if self.multi_label:
-            for number in classes:
-                pair = self.prediction[number], self.reference[number]
-                box = _union(*(find_objects(mask.astype(np.uint8))[0] for mask in pair))
-                yield pair[0][box], pair[1][box]
-            return
-        most = max(classes, default=0)
-        predicted = find_objects(self.prediction, most)
-        wanted = find_objects(self.reference, most)
+    def masks(
+        self, classes: Sequence[int]
+    ) -> Iterator[tuple[np.ndarray, np.ndarray] | tuple[ScatteredMask, ScatteredMask]]:
+        """The two masks of each class that is in both.
+
+        They are cut to the box that holds them, or lists of voxels, where these fill little of it.
+        """
+        boxes = self._boxes(classes)
+        scattered = [number for number in classes if self._is_scattered(number, boxes[number])]
+        listed = None
+        if not self.multi_label and scattered:
+            listed = [_voxels(labels, scattered) for labels in (self.prediction, self.reference)]
         for number in classes:
-            box = _union(predicted[number - 1], wanted[number - 1])
-            yield self.prediction[box] == number, self.reference[box] == number
+            if listed is not None and number in scattered:
+                shape = self.prediction.shape
+                yield tuple(ScatteredMask(voxels[number], shape) for voxels in listed)
+                continue
+            box = boxes[number]
+            if self.multi_label:
+                pair = self.prediction[number][box], self.reference[number][box]
+            else:
+                pair = self.prediction[box] == number, self.reference[box] == number
+            yield tuple(map(ScatteredMask.of, pair)) if number in scattered else pair
+
+    def _boxes(self, classes: Sequence[int]) -> dict[int, Box]:
+        """What holds each class in both segmentations."""
+        both = self.prediction, self.reference
+        if self.multi_label:
+            found = {
+                number: [find_objects(masks[number].astype(np.uint8))[0] for masks in both]
+                for number in classes
+            }
+        else:
+            objects = [find_objects(labels, max(classes, default=0)) for labels in both]
+            found = {number: [each[number - 1] for each in objects] for number in classes}
+        return {number: _union(*pair) for number, pair in found.items()}
+
+    def _is_scattered(self, number: int, box: Box) -> bool:
+        size = math.prod(axis.stop - axis.start for axis in box)
+        return int(self.counts[number, 1:].sum()) * _SCATTERED < size
+
+
+def _voxels(labels: np.ndarray, classes: Sequence[int]) -> dict[int, np.ndarray]:
+    """Numbers of the voxels of each class, rising; the label map is gone through once."""
+    wanted = np.zeros(int(labels.max()) + 1, dtype=bool)
+    wanted[list(classes)] = True
+    places = np.flatnonzero(wanted[labels])
+    values = labels.reshape(-1)[places].astype(np.min_scalar_type(len(wanted)))
+    order = np.argsort(values, kind="stable")
+    ends = np.searchsorted(values[order], [(number, number + 1) for number in classes])
+    return {
+        number: places[order[first:last]]
+        for number, (first, last) in zip(classes, ends, strict=True)
+    }
 
 
 def check_pair(

@@ -46,8 +46,7 @@ def segmentation_scores(
     | yes | no | 0: a miss | `None`: undefined |
 
     Surfaces are searched for in the box that holds a class in both segmentations, for nothing
-    beyond it changes a score. The box of a class with stray voxels may be the whole volume, and
-    takes seconds.
+    beyond it changes a score; where stray voxels make it large, from its voxels alone.
 
     `summarise_segmentation` counts the false positives and misses, and names each case that a mean
     leaves out.

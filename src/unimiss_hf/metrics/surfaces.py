@@ -1,16 +1,25 @@
-"""How far apart the surfaces of two masks are."""
+"""How far apart the surfaces of two masks are.
+
+MONAI defines what is measured. Masks that fill little of their box may be lists of their voxels,
+`ScatteredMask`: the figures are the same.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 from monai.metrics import get_mask_edges, get_surface_distance
 from monai.metrics.utils import get_code_to_measure_table
 
+from .scattered_masks import Places, ScatteredMask
+
 
 def surface_dice(
-    prediction: np.ndarray, reference: np.ndarray, spacing: Sequence[float], tolerance_mm: float
+    prediction: np.ndarray | ScatteredMask,
+    reference: np.ndarray | ScatteredMask,
+    spacing: Sequence[float],
+    tolerance_mm: float,
 ) -> float:
     """Return the share of both surfaces that is within the tolerance of the other one, 0 to 1.
 
@@ -21,12 +30,17 @@ def surface_dice(
     default, which counts voxels of the edge, gives other figures.
 
     Args:
-        prediction: `([depth,] height, width)`, bool, not empty.
-        reference: likewise. What is around both may be cut away, for nothing depends on it.
+        prediction: `([depth,] height, width)`, bool, not empty; or a list of such a mask's voxels.
+        reference: likewise, in the same form. What is around both may be cut away, for nothing
+            depends on it.
         spacing: mm, in the order of the axes.
         tolerance_mm: distance that is no error.
     """
-    elements, areas = zip(*_surface_elements((prediction, reference), spacing), strict=True)
+    table, kernel = get_code_to_measure_table(tuple(spacing))
+    table, weights = table.numpy(), kernel.numpy()[0, 0].astype(np.uint8)
+    found = [_surface_elements(mask, weights) for mask in (prediction, reference)]
+    elements = [places for places, _ in found]
+    areas = [table[codes] for _, codes in found]
     near = [
         area[distance <= tolerance_mm].sum()
         for area, distance in zip(areas, _distances(*elements, spacing), strict=True)
@@ -35,7 +49,9 @@ def surface_dice(
 
 
 def edge_distances(
-    prediction: np.ndarray, reference: np.ndarray, spacing: Sequence[float]
+    prediction: np.ndarray | ScatteredMask,
+    reference: np.ndarray | ScatteredMask,
+    spacing: Sequence[float],
 ) -> tuple[float, float]:
     """Return Hausdorff 95 and the average symmetric surface distance, mm.
 
@@ -51,39 +67,46 @@ def edge_distances(
         reference: likewise.
         spacing: likewise.
     """
-    distances = _distances(*get_mask_edges(prediction, reference), spacing)
+    if isinstance(prediction, ScatteredMask):
+        edges = prediction.edge(), reference.edge()
+    else:
+        edges = get_mask_edges(prediction, reference)
+    distances = _distances(*edges, spacing)
     hausdorff95 = max(np.percentile(one_way, 95) for one_way in distances)
     return float(hausdorff95), float(np.concatenate(distances).mean(dtype=np.float64))
 
 
 def _surface_elements(
-    masks: Sequence[np.ndarray], spacing: Sequence[float]
-) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Where the surface of each mask passes between voxels, and with what area.
+    mask: np.ndarray | ScatteredMask, weights: np.ndarray
+) -> tuple[np.ndarray | Places, np.ndarray]:
+    """Where the surface of a mask passes between voxels, and the codes of these cells.
 
-    The table of areas is MONAI's, and so are the codes that it is for; MONAI gets them from a
-    convolution of floats, which takes ten times as long as these sums of bytes.
+    MONAI gets the codes from a convolution of floats, which takes ten times as long as these sums
+    of bytes.
     """
-    table, kernel = get_code_to_measure_table(tuple(spacing))
-    table, weights = table.numpy(), kernel.numpy()[0, 0].astype(np.uint8)
-    for mask in masks:
-        padded = np.pad(mask, 1).view(np.uint8)
-        codes = np.zeros([length - 1 for length in padded.shape], dtype=np.uint8)
-        for corner, weight in np.ndenumerate(weights):
-            ends = zip(corner, codes.shape, strict=True)
-            codes += weight * padded[tuple(slice(start, start + length) for start, length in ends)]
-        passed = (codes != 0) & (codes != len(table) - 1)
-        yield passed, table[codes[passed]]
+    if isinstance(mask, ScatteredMask):
+        return mask.elements(weights)
+    padded = np.pad(mask, 1).view(np.uint8)
+    codes = np.zeros([length - 1 for length in padded.shape], dtype=np.uint8)
+    for corner, weight in np.ndenumerate(weights):
+        ends = zip(corner, codes.shape, strict=True)
+        codes += weight * padded[tuple(slice(start, start + length) for start, length in ends)]
+    passed = (codes != 0) & (codes != weights.sum(dtype=np.uint8))
+    return passed, codes[passed]
 
 
 def _distances(
-    predicted: np.ndarray, wanted: np.ndarray, spacing: Sequence[float]
+    predicted: np.ndarray | Places, wanted: np.ndarray | Places, spacing: Sequence[float]
 ) -> tuple[np.ndarray, np.ndarray]:
-    """From each voxel that is set in one mask to the nearest one of the other, both ways."""
+    """From each place that is set in one mask to the nearest one of the other, both ways."""
     return _one_way(predicted, wanted, spacing), _one_way(wanted, predicted, spacing)
 
 
-def _one_way(start: np.ndarray, end: np.ndarray, spacing: Sequence[float]) -> np.ndarray:
+def _one_way(
+    start: np.ndarray | Places, end: np.ndarray | Places, spacing: Sequence[float]
+) -> np.ndarray:
+    if isinstance(start, Places):
+        return start.distances_to(end, spacing)
     distances = np.zeros(np.count_nonzero(start), dtype=np.float32)
     # Those in both are 0 apart: only the others are searched for.
     apart = start & ~end
