@@ -81,3 +81,51 @@ def test_groups_of_other_origin():
     optimizer = torch.optim.AdamW(nn.Linear(2, 2).parameters())
     with pytest.raises(ValueError, match=r"Group 0 of AdamW.*parameter_groups"):
         set_hyperparameters(optimizer, 0.1, 0.1)
+
+
+def test_each_factor_has_groups_of_its_own():
+    model = nn.Sequential(nn.Linear(2, 3), nn.Linear(3, 2), nn.Linear(2, 1))
+    factors = {"0": 0.25, "1": 0.5, "2": 1.0}
+    groups = parameter_groups(model, 0.1, lambda name: factors[name[0]])
+    assert [(g["factor"], g["decayed"], g["names"]) for g in groups] == [
+        (0.25, True, ["0.weight"]),
+        (0.25, False, ["0.bias"]),
+        (0.5, True, ["1.weight"]),
+        (0.5, False, ["1.bias"]),
+        (1.0, True, ["2.weight"]),
+        (1.0, False, ["2.bias"]),
+    ]
+
+
+def test_layers_of_one_factor_share_groups():
+    model = nn.Sequential(nn.Linear(2, 3), nn.Linear(3, 2), nn.Linear(2, 1))
+    groups = parameter_groups(model, 0.1, lambda name: 0.5 if name[0] == "1" else 1.0)
+    assert [g["names"] for g in groups if g["factor"] == 1.0] == [
+        ["0.weight", "2.weight"],
+        ["0.bias", "2.bias"],
+    ]
+
+
+def test_without_factors_there_are_two_groups():
+    assert [g["factor"] for g in parameter_groups(nn.Linear(2, 2), 0.1)] == [1.0, 1.0]
+
+
+def test_a_learning_rate_is_multiplied_by_the_factors_and_decay_is_not():
+    model = nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 2))
+    groups = parameter_groups(model, 0.0, lambda name: 0.25 if name[0] == "0" else 1.0)
+    optimizer = torch.optim.AdamW(groups, lr=0.0)
+    for _ in range(2):  # not multiplied again at the next step
+        set_hyperparameters(optimizer, 0.4, 0.3)
+        assert [(g["lr"], g["weight_decay"]) for g in optimizer.param_groups] == [
+            (pytest.approx(0.1), 0.3),
+            (pytest.approx(0.1), 0.0),
+            (0.4, 0.3),
+            (0.4, 0.0),
+        ]
+
+
+def test_frozen_parameters_have_no_factor():
+    model = nn.Sequential(nn.Linear(2, 3), nn.Linear(3, 2))
+    model[0].requires_grad_(False)
+    groups = parameter_groups(model, 0.1, {"1.weight": 1.0, "1.bias": 1.0}.__getitem__)
+    assert [g["names"] for g in groups] == [["1.weight"], ["1.bias"]]
