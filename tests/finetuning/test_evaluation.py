@@ -49,6 +49,16 @@ def test_those_of_a_classification_too(of_images, chests):
         assert row["predicted"] == max(scores, key=scores.get)
 
 
+def test_options_of_the_reader_are_those_of_training(of_images, chests):
+    outcome = run_finetuning(of_images(layout_options={"test_split": "validation"}, max_steps=1))
+    evaluation = evaluate(outcome, chests, bootstrap=20)
+    assert {case.name.split("/")[0] for case in evaluation.cases} == {"validation"}
+    # Another folder may be asked for.
+    other = evaluate(outcome, chests, bootstrap=20, layout_options={"test_split": "test"})
+    assert {case.name.split("/")[0] for case in other.cases} == {"test"}
+    assert other.about["data"]["options"] == {"test_split": "test"}
+
+
 def test_parts_are_those_of_the_training(finished, organs):
     _, outcome = finished
     names = {

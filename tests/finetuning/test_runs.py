@@ -7,9 +7,11 @@ import statistics
 from pathlib import Path
 
 import pytest
+from accelerate import Accelerator
 
-from unimiss_hf.finetuning import run_finetuning
+from unimiss_hf.finetuning import EvaluationSettings, evaluate_model, run_finetuning
 from unimiss_hf.finetuning.runs import aggregate
+from unimiss_hf.finetuning.task_data import open_task_data
 
 
 def read(path: Path):
@@ -82,11 +84,18 @@ def test_every_fold_is_run_and_what_is_finished_stays(settings):
     assert read(output / "results.json")["scores"]["mean Dice"] == summary
 
 
-def test_one_fold_alone(settings):
-    outcome = run_finetuning(settings(folds=3, fold=1, max_steps=1, validate_every=1))
-    description = read(outcome.result.model / "finetuning.json")
-    assert (description["split"]["folds"], description["split"]["fold"]) == (3, 1)
-    assert outcome.result.output.name == "run"
+def test_one_fold_alone_is_scored_again_on_its_own_cases(settings, organs):
+    run = settings(folds=3, fold=1, split_seed=7, max_steps=1, validate_every=1)
+    output = run_finetuning(run).result.output
+    assert output.name == "run"
+    again = EvaluationSettings(str(output / "model"), str(organs), bootstrap=20, figures=False)
+    evaluation = evaluate_model(again, Accelerator())
+    assert [case.name for case in evaluation.cases] == [
+        case.name for case in open_task_data(run).split.test
+    ]
+    assert (
+        json.loads(json.dumps(evaluation.scores.summary)) == read(output / "results.json")["scores"]
+    )
 
 
 def test_pictures_of_a_segmentation(settings):

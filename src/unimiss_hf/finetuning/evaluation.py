@@ -129,7 +129,8 @@ def evaluate_model(
         near = did_you_mean(near_matches(folder, hidden=False))
         raise FileNotFoundError(f"There is no folder {folder} with a fine-tuned model.{near}")
     description = TaskDescription.load(folder)
-    task = open_task_data(_settings_of_training(settings, description), settings.part != "all")
+    opened = _settings_of_training(settings, description)
+    task = open_task_data(opened, settings.part != "all")
     check_mirror(settings.mirror, task)
     cases = _cases_of(task, settings.part)
     model_class = MiTForSemanticSegmentation if task.is_segmentation else MiTForImageClassification
@@ -156,7 +157,11 @@ def evaluate_model(
         "data": {
             "layout": task.layout.name,
             "title": task.layout.title,
-            "options": description.layout_options,
+            "options": {
+                name: value
+                for name, value in (opened.layout_options or {}).items()
+                if name not in description.withheld
+            },
             "part": settings.part,
             "split": description.split,
         },
