@@ -76,7 +76,7 @@ def test_bad_inputs_are_counted(call, tmp_path, images, model):
         (["images", "--batch_size", "0"], "error: batch_size is 0"),
         (["images", "--processor", '{"windows": 1}'], "error: There is no setting ['windows']"),
         (["images", "--output", "images"], "error: The output images is a folder"),
-        (["images", "--batchsize", "2"], "unrecognized arguments: --batchsize"),
+        (["images", "--batchsize", "2"], "no option --batchsize. Did you mean --batch_size?"),
         ([], "required: INPUT"),
     ],
 )

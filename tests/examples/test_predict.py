@@ -70,7 +70,7 @@ def test_bad_inputs_end_with_an_error(call, tmp_path, images, model):
         (["images", "--batch_size", "0"], "error: batch_size is 0"),
         (["images", "--processor", '{"windows": 1}'], "error: There is no setting ['windows']"),
         (["images", "--output", "images"], "error: The output images lies in the folder of inputs"),
-        (["images", "--batchsize", "2"], "unrecognized arguments: --batchsize"),
+        (["images", "--batchsize", "2"], "no option --batchsize. Did you mean --batch_size?"),
         ([], "required: INPUT"),
     ],
 )

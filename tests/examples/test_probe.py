@@ -116,7 +116,10 @@ def test_a_labelled_data_set_is_probed(call, tmp_path, model):
         (["--model", "m", "--device", "tpu"], "device is 'tpu'; it must be one of"),
         (["--model", "m", "--output", "scores.csv"], "scores are JSON: name it *.json"),
         (["--model", "m", "--dataset_options", "a=1"], "dataset_options is 'a=1', which is not"),
-        (["--model", "m", "--data", "folder"], "unrecognized arguments: --data"),
+        (
+            ["--model", "m", "--data", "folder"],
+            "there is no option --data. Did you mean --dataset?",
+        ),
     ],
 )
 def test_mistyped_commands_are_explained(call, arguments, message):

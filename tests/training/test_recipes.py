@@ -1,6 +1,6 @@
 """Settings from a YAML recipe and the words of a command."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import pytest
 
@@ -10,6 +10,7 @@ from unimiss_hf.training.recipes import (
     check_types,
     differences,
     json_mapping,
+    parse_inputs_and_options,
     parse_recipe_and_options,
     read_recipe,
     setting,
@@ -135,3 +136,62 @@ def test_recipes_that_cannot_be_read(tmp_path):
         ValueError, match=r"\['speed'\] are no settings\. Settings are: rate, steps"
     ):
         read_recipe(tmp_path / "other.yaml", Settings)
+
+
+@dataclass
+class SettingsOfInputs:
+    model: str = field(metadata={"help": "model"})
+    batch_size: int = setting(4, "inputs at once")
+    progress: bool = setting(True, "whether progress is told")
+
+
+def parse_inputs(*words):
+    return parse_inputs_and_options(SettingsOfInputs, "Tries inputs.", "a file", words)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["a.png", "b=1.png", "--model", "m", "--batch_size", "8"],
+        ["--model=m", "--batch-size=8", "a.png", "b=1.png"],
+        ["--batch_size", "8", "--model", "m", "--", "a.png", "b=1.png"],
+    ],
+)
+def test_inputs_stand_before_or_behind_options(words):
+    inputs, settings = parse_inputs(*words)
+    assert inputs == ["a.png", "b=1.png"]
+    assert settings == SettingsOfInputs("m", batch_size=8)
+
+
+def test_an_input_may_begin_like_an_option_behind_two_hyphens():
+    assert parse_inputs("--model", "m", "--", "--a.png") == (["--a.png"], SettingsOfInputs("m"))
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["a.png"], "the following arguments are required: --model"),
+        (["--model", "m"], "the following arguments are required: INPUT"),
+        # The slip is told, and not that the model is missing because of it.
+        (["a.png", "--modle", "m"], "there is no option --modle. Did you mean --model?"),
+        (["--batchsize=3", "a.png"], "there is no option --batchsize. Did you mean --batch_size?"),
+        (["a.png", "--no_progres", "--model", "m"], "Did you mean --no_progress, --progress?"),
+        (["a.png", "--model", "m", "-x"], "there is no option -x."),
+        (["a.png", "--model", "m", "b=1.png"], "'b=1.png' belongs to no option. Put all inputs"),
+    ],
+)
+def test_mistakes_beside_inputs_end_in_a_line_and_with_2(capsys, words, told):
+    with pytest.raises(SystemExit) as ended:
+        parse_inputs(*words)
+    assert ended.value.code == 2
+    error = capsys.readouterr().err
+    assert told in error
+    assert len(error.splitlines()) == 2 and "All options" in error
+
+
+def test_help_tells_inputs_and_options(capsys):
+    with pytest.raises(SystemExit) as ended:
+        parse_inputs("--help")
+    assert ended.value.code == 0
+    told = capsys.readouterr().out
+    assert all(text in told for text in ("Tries inputs.", "INPUT", "a file", "inputs at once"))

@@ -19,6 +19,13 @@ from .sources import (
     suffix_of,
 )
 
+INPUT_HELP = (
+    "an image or volume; a folder of them, at any depth (DICOM slices of one series in one folder "
+    "are one volume); a .txt file with one of these a line; a data set: the name of one on the "
+    "Hub, or a local folder or file of Parquet, Arrow or tar (with --dimension)"
+)
+"""What a word of a command may be, for its help."""
+
 _HUB_PREFIX = "hf://"
 
 

@@ -4,10 +4,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from transformers import HfArgumentParser
-
+from ..data.inputs import INPUT_HELP
 from ..input_checks_mit import require_spacing
 from ..saved_models import processor_changes
+from ..training.recipes import check_at_least, parse_inputs_and_options, setting
 
 _CHOICES = {
     "device": ("auto", "cpu", "cuda"),
@@ -15,10 +15,6 @@ _CHOICES = {
     "patches_dtype": ("float32", "float16"),
     "dimension": (None, "2d", "3d"),
 }
-
-
-def _setting(default: Any, text: str) -> Any:
-    return field(default=default, metadata={"help": text})
 
 
 @dataclass
@@ -33,40 +29,39 @@ class ExtractionSettings:
     output: str = field(metadata={"help": "Parquet file to write, such as features.parquet"})
 
     # what is extracted
-    patches: bool = _setting(False, "also keep the features of each patch")
-    patches_dtype: str = _setting("float32", "type that patch features are kept in, or float16")
-    overlap: float = _setting(0.0, "share of a window that the next covers again, 0 to below 1")
-    spacing: list[float] | None = _setting(
+    patches: bool = setting(False, "also keep the features of each patch")
+    patches_dtype: str = setting("float32", "type that patch features are kept in, or float16")
+    overlap: float = setting(0.0, "share of a window that the next covers again, 0 to below 1")
+    spacing: list[float] | None = setting(
         None, "depth, height, width in mm that volumes are resampled to; default: the processor's"
     )
-    source_spacing: list[float] | None = _setting(
+    source_spacing: list[float] | None = setting(
         None, "spacing in mm of the volumes' files, when their headers do not tell the truth"
     )
-    processor: dict | str | None = _setting(
+    processor: dict | str | None = setting(
         None, """other settings of the processor, as JSON: '{"window": "lung"}'"""
     )
 
     # data sets
-    dimension: str | None = _setting(None, "2d or 3d: what to take from data sets")
-    split: str = _setting("train", "split of a data set")
-    config_name: str | None = _setting(None, "configuration of a Hub data set that has several")
-    column: str | None = _setting(None, "column of images, when a data set has several")
-    streaming: bool = _setting(False, "read Hub data sets as a stream, without downloading them")
+    dimension: str | None = setting(None, "2d or 3d: what to take from data sets")
+    split: str = setting("train", "split of a data set")
+    config_name: str | None = setting(None, "configuration of a Hub data set that has several")
+    column: str | None = setting(None, "column of images, when a data set has several")
+    streaming: bool = setting(False, "read Hub data sets as a stream, without downloading them")
 
     # running
-    batch_size: int = _setting(8, "inputs, or windows of a large one, that are computed at once")
-    workers: int = _setting(2, "threads that read and prepare inputs; 0: none beside the main one")
-    device: str = _setting("auto", "auto, cpu or cuda")
-    dtype: str = _setting("float32", "type that the network computes in, or bfloat16")
+    batch_size: int = setting(8, "inputs, or windows of a large one, that are computed at once")
+    workers: int = setting(2, "threads that read and prepare inputs; 0: none beside the main one")
+    device: str = setting("auto", "auto, cpu or cuda")
+    dtype: str = setting("float32", "type that the network computes in, or bfloat16")
 
     def __post_init__(self):
         for name, choices in _CHOICES.items():
             if getattr(self, name) not in choices:
                 wanted = " or ".join(str(choice) for choice in choices if choice is not None)
                 raise ValueError(f"{name} is {getattr(self, name)!r}; it must be {wanted}.")
-        for name, least in (("batch_size", 1), ("workers", 0)):
-            if getattr(self, name) < least:
-                raise ValueError(f"{name} is {getattr(self, name)}; it must be {least} or more.")
+        check_at_least(self, 1, ("batch_size",))
+        check_at_least(self, 0, ("workers",))
         if not 0 <= self.overlap < 1:
             raise ValueError(f"overlap is {self.overlap}; it must be 0 or more, and below 1.")
         if not self.output or not self.model:
@@ -100,18 +95,9 @@ def parse_settings(arguments: list[str] | None = None) -> tuple[list[str], Extra
         ValueError: If a setting cannot be had.
         SystemExit: If an option is unknown or missing, with a message of how it is spelt.
     """
-    parser = HfArgumentParser(
+    return parse_inputs_and_options(
         ExtractionSettings,
-        allow_abbrev=False,
-        description="Extracts features of radiographs and volumes into a Parquet file.",
+        "Extracts features of radiographs and volumes into a Parquet file.",
+        INPUT_HELP,
+        arguments,
     )
-    parser.add_argument(
-        "inputs",
-        nargs="+",
-        metavar="INPUT",
-        help="an image or volume; a folder of them, at any depth (DICOM slices of one series in "
-        "one folder are one volume); a .txt file with one of these a line; a data set: the name of "
-        "one on the Hub, or a local folder or file of Parquet, Arrow or tar (with --dimension)",
-    )
-    values = vars(parser.parse_args(arguments))
-    return values.pop("inputs"), ExtractionSettings(**values)

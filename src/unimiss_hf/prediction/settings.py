@@ -1,20 +1,13 @@
 """Settings of predictions, and the command line that fills them."""
 
 from dataclasses import dataclass, field
-from typing import Any
 
-from transformers import HfArgumentParser
-
+from ..data.inputs import INPUT_HELP
 from ..input_checks_mit import require_spacing
 from ..saved_models import processor_changes
+from ..training.recipes import check_at_least, parse_inputs_and_options, setting
 
 _CHOICES = {"device": ("auto", "cpu", "cuda"), "dimension": (None, "2d", "3d")}
-
-
-def _setting(default: Any, text: str) -> Any:
-    if isinstance(default, list):
-        return field(default_factory=list, metadata={"help": text})
-    return field(default=default, metadata={"help": text})
 
 
 @dataclass
@@ -29,42 +22,41 @@ class PredictionSettings:
     output: str = field(metadata={"help": "folder to write to"})
 
     # what is predicted
-    probabilities: bool = _setting(
+    probabilities: bool = setting(
         False, "segmentation: also keep each class's probabilities (classification always has them)"
     )
-    overlap: float = _setting(0.5, "share of a window that the next covers again, 0 to below 1")
-    mirror: list[int] = _setting(
+    overlap: float = setting(0.5, "share of a window that the next covers again, 0 to below 1")
+    mirror: list[int] = setting(
         [],
         "segmentation: axes, 0 being the first of ([depth,] height, width), along which windows "
         "are mirrored too, and predictions averaged",
     )
-    source_spacing: list[float] | None = _setting(
+    source_spacing: list[float] | None = setting(
         None, "spacing in mm of the volumes' files, when their headers do not tell the truth"
     )
-    processor: dict | str | None = _setting(
+    processor: dict | str | None = setting(
         None, """settings of the processor that differ, as JSON: '{"spacing": [3, 1, 1]}'"""
     )
 
     # data sets
-    dimension: str | None = _setting(None, "2d or 3d: what to take from data sets")
-    split: str = _setting("train", "split of a data set")
-    config_name: str | None = _setting(None, "configuration of a Hub data set that has several")
-    column: str | None = _setting(None, "column of images, when a data set has several")
-    streaming: bool = _setting(False, "read Hub data sets as a stream, without downloading them")
+    dimension: str | None = setting(None, "2d or 3d: what to take from data sets")
+    split: str = setting("train", "split of a data set")
+    config_name: str | None = setting(None, "configuration of a Hub data set that has several")
+    column: str | None = setting(None, "column of images, when a data set has several")
+    streaming: bool = setting(False, "read Hub data sets as a stream, without downloading them")
 
     # running
-    batch_size: int = _setting(4, "inputs, or windows of one, that are computed at once")
-    workers: int = _setting(1, "threads that read and prepare inputs; 0: none beside the main one")
-    device: str = _setting("auto", "auto, cpu or cuda")
+    batch_size: int = setting(4, "inputs, or windows of one, that are computed at once")
+    workers: int = setting(1, "threads that read and prepare inputs; 0: none beside the main one")
+    device: str = setting("auto", "auto, cpu or cuda")
 
     def __post_init__(self):
         for name, choices in _CHOICES.items():
             if getattr(self, name) not in choices:
                 wanted = " or ".join(str(choice) for choice in choices if choice is not None)
                 raise ValueError(f"{name} is {getattr(self, name)!r}; it must be {wanted}.")
-        for name, least in (("batch_size", 1), ("workers", 0)):
-            if getattr(self, name) < least:
-                raise ValueError(f"{name} is {getattr(self, name)}; it must be {least} or more.")
+        check_at_least(self, 1, ("batch_size",))
+        check_at_least(self, 0, ("workers",))
         if not 0 <= self.overlap < 1:
             raise ValueError(f"overlap is {self.overlap}; it must be 0 or more, and below 1.")
         self.mirror = sorted(self.mirror)
@@ -91,18 +83,9 @@ def parse_settings(arguments: list[str] | None = None) -> tuple[list[str], Predi
         ValueError: If a setting cannot be had.
         SystemExit: If an option is unknown or missing, with a message of how it is spelt.
     """
-    parser = HfArgumentParser(
+    return parse_inputs_and_options(
         PredictionSettings,
-        allow_abbrev=False,
-        description="Segments or classifies radiographs and volumes with a fine-tuned model.",
+        "Segments or classifies radiographs and volumes with a fine-tuned model.",
+        INPUT_HELP,
+        arguments,
     )
-    parser.add_argument(
-        "inputs",
-        nargs="+",
-        metavar="INPUT",
-        help="an image or volume; a folder of them, at any depth (DICOM slices of one series in "
-        "one folder are one volume); a .txt file with one of these a line; a data set: the name of "
-        "one on the Hub, or a local folder or file of Parquet, Arrow or tar (with --dimension)",
-    )
-    values = vars(parser.parse_args(arguments))
-    return values.pop("inputs"), PredictionSettings(**values)

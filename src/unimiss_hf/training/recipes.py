@@ -2,6 +2,7 @@
 
 import argparse
 import dataclasses
+import itertools
 import json
 import sys
 import types
@@ -113,11 +114,78 @@ def differences(
 
 
 class ShortErrorParser(HfArgumentParser):
-    """Tells what is wrong without a page of all options before it."""
+    """Tells what is wrong without a page of all options before it.
+
+    A misspelt option is told with those whose names resemble it, and before one that is missing
+    because of it.
+    """
+
+    def __init__(self, *args: Any, **kwargs: Any):
+        self._options: list[str] = []
+        self._inputs: list[str] = []
+        super().__init__(*args, **kwargs)
+
+    def add_argument(self, *args: Any, **kwargs: Any) -> argparse.Action:
+        """Note the names of an option, which misspelt ones are compared with."""
+        action = super().add_argument(*args, **kwargs)
+        self._options += action.option_strings
+        if not action.option_strings:
+            self._inputs.append(action.dest)
+        return action
+
+    def parse_args(
+        self, args: Sequence[str] | None = None, namespace: argparse.Namespace | None = None
+    ) -> argparse.Namespace:
+        """Read every word, as `argparse` does."""
+        words = sys.argv[1:] if args is None else list(args)
+        for word in itertools.takewhile(lambda word: word != "--", words):
+            name = word.split("=")[0]
+            if name.startswith("--") and " " not in name and name not in self._options:
+                self.error(self._unknown_word(word))
+        values, unknown = self.parse_known_args(words, namespace)
+        if unknown:
+            self.error(self._unknown_word(unknown[0]))
+        return values
 
     def error(self, message: str) -> NoReturn:
         """Print the message in a line, and exit with 2."""
         self.exit(2, f"{self.prog}: error: {message}\nAll options: {self.prog} --help\n")
+
+    def _unknown_word(self, word: str) -> str:
+        if not word.startswith("-"):
+            advice = f" Put all {self._inputs[0]} side by side." if self._inputs else ""
+            return f"{word!r} belongs to no option.{advice}"
+        name = word.split("=")[0]
+        # Every option with underscores has a second name, with hyphens.
+        names = [option for option in self._options if "-" not in option.removeprefix("--")]
+        return f"there is no option {name}.{did_you_mean(near_names(name, names))}"
+
+
+def parse_inputs_and_options(
+    settings_class: type[Settings],
+    description: str,
+    inputs: str,
+    arguments: Sequence[str] | None = None,
+) -> tuple[list[str], Settings]:
+    """Read inputs and settings from a command line: `INPUT [INPUT ...]`, every setting an option.
+
+    Args:
+        settings_class: A dataclass whose fields have a help, see [`setting`].
+        description: What the program does, for its help.
+        inputs: What an input may be, for its help.
+        arguments: The words behind the program's name; those of the process by default.
+
+    Returns:
+        The inputs, of which there is one at least, and the settings.
+
+    Raises:
+        ValueError: If a setting cannot be had.
+        SystemExit: If an option is unknown or missing, with a message of how it is spelt.
+    """
+    parser = ShortErrorParser(settings_class, allow_abbrev=False, description=description)
+    parser.add_argument("inputs", nargs="+", metavar="INPUT", help=inputs)
+    values = vars(parser.parse_args(arguments))
+    return values.pop("inputs"), settings_class(**values)
 
 
 def parse_recipe_and_options(
@@ -151,11 +219,9 @@ def parse_recipe_and_options(
             if any(word.split("=")[0] == f"--{given}" for word in words):
                 recipe.pop(replaced, None)
         parser.set_defaults(**recipe)
-    namespace, unknown = parser.parse_known_args(words)
-    if unknown:
-        parser.error(_unknown_words(unknown, namespace))
-    del namespace.config
-    return settings_class(**vars(namespace))
+    values = vars(parser.parse_args(words))
+    del values["config"]
+    return settings_class(**values)
 
 
 def read_recipe(path: str | Path, settings_class: type) -> dict[str, Any]:
@@ -177,11 +243,3 @@ def read_recipe(path: str | Path, settings_class: type) -> dict[str, Any]:
     if unknown:
         raise ValueError(f"{path}: {unknown} are no settings. Settings are: {', '.join(known)}.")
     return recipe
-
-
-def _unknown_words(words: list[str], known: argparse.Namespace) -> str:
-    name = words[0].split("=")[0]
-    near = near_names(name, [f"--{option}" for option in vars(known)])
-    if not name.startswith("-"):
-        return f"{name!r} belongs to no option."
-    return f"there is no option {name}.{did_you_mean(near)}"
