@@ -10,7 +10,6 @@ from unimiss_hf.saved_models import (
     digest_of,
     open_config,
     open_processor,
-    processor_changes,
 )
 
 
@@ -55,14 +54,3 @@ def test_devices():
     if not has_gpu:
         with pytest.raises(ValueError, match="torch finds no GPU"):
             choose_device("cuda")
-
-
-@pytest.mark.parametrize("text", ['{"window": "lung"}', "{}"])
-def test_settings_in_words(text):
-    assert processor_changes(text) == ({"window": "lung"} if "lung" in text else {})
-
-
-@pytest.mark.parametrize(("text", "named"), [("[1]", "by name"), ("lung", "is not JSON")])
-def test_words_that_are_no_settings(text, named):
-    with pytest.raises(ValueError, match=named):
-        processor_changes(text)

@@ -60,24 +60,6 @@ def open_processor(model: str, changes: dict[str, Any]) -> MiTImageProcessor:
     return MiTImageProcessor(**{**saved.to_dict(), **changes})
 
 
-def processor_changes(text: str) -> dict[str, Any]:
-    """Read the settings of a processor from the words of a command.
-
-    Raises:
-        ValueError: If they are no JSON object.
-    """
-    try:
-        values = json.loads(text)
-    except json.JSONDecodeError as error:
-        raise ValueError(
-            f"processor is {text!r}, which is not JSON ({error}). Write it as "
-            """'{"window": "lung"}'."""
-        ) from error
-    if not isinstance(values, dict):
-        raise ValueError(f"""processor is {text!r}; wanted settings by name: '{{"a": 1}}'.""")
-    return values
-
-
 def digest_of(model: PreTrainedModel) -> str:
     """A digest of the pyramid and its weights: equal for models that compute the same."""
     digest = hashlib.blake2b(digest_size=16)

@@ -74,6 +74,7 @@ def test_names_that_are_no_repository(name):
 
 def test_json_on_a_command_line():
     assert json_mapping("options", '{"a": [1, 2]}', "{}") == {"a": [1, 2]}
+    assert json_mapping("options", "{}", '{"b": 2}') == {}
     with pytest.raises(
         ValueError, match=r"options is '\{a: 1\}', which is not JSON .* as '\{\"b\""
     ):

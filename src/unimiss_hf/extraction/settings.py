@@ -6,8 +6,7 @@ from typing import Any
 
 from ..data.inputs import INPUT_HELP
 from ..input_checks_mit import require_spacing
-from ..saved_models import processor_changes
-from ..training.recipes import check_at_least, parse_inputs_and_options, setting
+from ..training.recipes import check_at_least, json_mapping, parse_inputs_and_options, setting
 
 _CHOICES = {
     "device": ("auto", "cpu", "cuda"),
@@ -69,7 +68,7 @@ class ExtractionSettings:
         if not self.output.endswith(".parquet") and not Path(self.output).is_dir():
             raise ValueError(f"output is {self.output!r}; features are Parquet: name it *.parquet.")
         if isinstance(self.processor, str):
-            self.processor = processor_changes(self.processor)
+            self.processor = json_mapping("processor", self.processor, '{"window": "lung"}')
         for name in ("spacing", "source_spacing"):
             if getattr(self, name) is not None:
                 setattr(self, name, list(require_spacing(name, getattr(self, name))))

@@ -4,8 +4,7 @@ from dataclasses import dataclass, field
 
 from ..data.inputs import INPUT_HELP
 from ..input_checks_mit import require_spacing
-from ..saved_models import processor_changes
-from ..training.recipes import check_at_least, parse_inputs_and_options, setting
+from ..training.recipes import check_at_least, json_mapping, parse_inputs_and_options, setting
 
 _CHOICES = {"device": ("auto", "cpu", "cuda"), "dimension": (None, "2d", "3d")}
 
@@ -65,7 +64,7 @@ class PredictionSettings:
         if not self.output or not self.model:
             raise ValueError("model and output must be given.")
         if isinstance(self.processor, str):
-            self.processor = processor_changes(self.processor)
+            self.processor = json_mapping("processor", self.processor, '{"window": "lung"}')
         if self.source_spacing is not None:
             self.source_spacing = list(require_spacing("source_spacing", self.source_spacing))
 
