@@ -12,8 +12,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from accelerate import Accelerator
+from accelerate.state import AcceleratorState
 from PIL import Image
 from safetensors.torch import load_file
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from transformers import AutoModelForImageClassification, AutoModelForSemanticSegmentation
 
 import finetuning_miniatures
@@ -21,7 +24,7 @@ from unimiss_hf import MiTImageProcessor
 from unimiss_hf.data.labelled.case import LabelledCase, LabelledData, LabelledLayout
 from unimiss_hf.data.labelled.catalog import LABELLED_LAYOUTS
 from unimiss_hf.data.labelled.chestxr import CHESTXR
-from unimiss_hf.finetuning import Finetuner, NonFiniteLossError
+from unimiss_hf.finetuning import Finetuner, NonFiniteLossError, run_finetuning
 from unimiss_hf.finetuning.schedule import learning_rate_at
 from unimiss_hf.training.run_log import RunLog
 
@@ -138,6 +141,31 @@ def test_a_line_of_the_log(settings):
     assert {"validation/dice/liver", "validation/dice/tumour"} <= lines[1].keys()
 
 
+def test_each_layer_learns_at_its_own_rate(of_images, checkpoint):
+    run = of_images(
+        max_steps=1, validate_every=1, layer_decay=0.5, weight_decay=0.0, warmup_fraction=0.0
+    )
+    after = weights_of(Finetuner(run).run().output)
+    before = load_file(checkpoint / "model.safetensors")
+    # The first step of AdamW moves a weight by the learning rate, whatever its gradient. Of the
+    # stem, six layers lie below the head, and of the last block one.
+    for prefix, factor in (("encoder.stem.", 0.5**6), ("encoder.stages.3.layers.0.", 0.5)):
+        moved = max(
+            float((after[name] - before[name]).abs().max())
+            for name in before
+            if name.startswith(prefix)
+        )
+        assert moved == pytest.approx(0.01 * factor, rel=0.01), prefix
+
+
+def test_what_is_frozen_is_as_it_was_pretrained(settings, checkpoint):
+    after = weights_of(Finetuner(settings(max_steps=2, freeze="encoder")).run().output)
+    before = load_file(checkpoint / "model.safetensors")
+    for part, stays in (("encoder.", True), ("decoder.", False)):
+        names = [name for name in after if name.startswith(part)]
+        assert all(torch.equal(after[name], before[name]) for name in names) == stays
+
+
 def test_epochs_are_rounds_over_patches(of_images):
     # 9 cases, twice each, in batches of 3 x 2: 3 steps an epoch
     run = of_images(max_steps=None, epochs=5, patches_per_case=2, accumulation=2)
@@ -211,6 +239,32 @@ def test_a_run_with_other_settings_is_refused(settings):
     again = Finetuner(settings(max_steps=2, log_every=5, num_workers=1))
     assert again.state.step == 2
     again.folder.release()
+
+
+def test_bfloat16_trains_and_is_another_run(settings):
+    run = settings(max_steps=3)
+    AcceleratorState._reset_state(reset_partial_state=True)
+    try:
+        result = Finetuner(run, Accelerator(mixed_precision="bf16")).run()
+    finally:
+        AcceleratorState._reset_state(reset_partial_state=True)
+    assert result.finished
+    assert all(math.isfinite(line["loss"]) for line in log_of(result.output))
+    with pytest.raises(ValueError, match=r"mixed_precision was 'bf16' and is now 'no'"):
+        Finetuner(run)
+
+
+def test_a_tracker_gets_the_numbers(settings):
+    run = settings(max_steps=3, log_every=2, report_to=["tensorboard"])
+    result = run_finetuning(run).result
+    events = EventAccumulator(str(result.output / "unimiss")).Reload()
+    # Steps 0 and 2, and the last one is validated.
+    lines = log_of(result.output)
+    assert [line["step"] for line in lines] == [0, 2]
+    for name in ("loss", "learning_rate", "validation/dice"):
+        assert [(event.step, event.value) for event in events.Scalars(name)] == [
+            (line["step"], pytest.approx(line[name])) for line in lines if name in line
+        ]
 
 
 # ------------------------------------------------------------------------------- the best
