@@ -8,12 +8,14 @@ from it, with the organs' shadows. The CT and its labels come with the package d
 
 import argparse
 import csv
+import functools
 import gzip
 import importlib.metadata
 import io
 import json
 import math
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -33,6 +35,7 @@ from .whole_files import put_in_place
 
 _SETTINGS_NAME = "sample_organs.json"
 _SLICES = 133  # of the sample CT
+_RENDERERS = 2  # threads, as one leaves a core idle between its operations
 
 # Where the CT is cut: first and last slice from its lower end. The liver reaches from slice 6 to
 # 64, the heart from 50 to 94, the aorta to 104, the lungs from 21 to 125, the spine throughout.
@@ -206,8 +209,17 @@ def prepare_sample_organs(
         spacing = (voxel_spacing,) * 3
         volume = read_volume(source, spacing=spacing)
         shadows = OrganShadows(organ_map, ORGANS, spacing)
-        for view in tqdm(missing, desc="Rendering radiographs and shadows", unit="image"):
-            _write_view(folder / "xray", view, volume, shadows, shortest_path)
+        render = functools.partial(
+            _write_view, folder / "xray", volume=volume, shadows=shadows, shortest=shortest_path
+        )
+        with ThreadPoolExecutor(_RENDERERS) as pool:
+            for _ in tqdm(
+                pool.map(render, missing),
+                total=len(missing),
+                desc="Rendering radiographs and shadows",
+                unit="image",
+            ):
+                pass
     _write_table(folder / "xray" / "split.csv", views)
     text = _README.format(
         version=f"{SAMPLE_PACKAGE} {importlib.metadata.version(SAMPLE_PACKAGE)}",
@@ -320,10 +332,10 @@ def _write_view(
     view: OrganView,
     volume: np.ndarray,
     shadows: OrganShadows,
-    shortest_path: float,
+    shortest: float,
 ) -> None:
     grey = render_radiograph(volume, shadows.spacing, view.geometry).numpy()
-    masks = (shadows.mask(organ, view.geometry, shortest_path) for organ in ORGANS)
+    masks = (shadows.mask(organ, view.geometry, shortest) for organ in ORGANS)
     for path, pixels in zip(_files(folder, view), (grey, *masks), strict=True):
         content = io.BytesIO()
         Image.fromarray(np.rint(pixels * 255.0).astype(np.uint8)).save(content, format="PNG")
