@@ -89,7 +89,7 @@ class TaskDescription:
 
 
 def _is_path(value: Any) -> bool:
-    return isinstance(value, str) and ("/" in value or "\\" in value or Path(value).exists())
+    return isinstance(value, str) and ("/" in value or "\\" in value)
 
 
 def window_settings(

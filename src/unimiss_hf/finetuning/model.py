@@ -103,7 +103,7 @@ def open_model(
             )
     freeze(model, settings.freeze, task)
     if settings.gradient_checkpointing:
-        model.gradient_checkpointing_enable()
+        model.activation_checkpointing_enable()
     return TaskModel(model.train(), new)
 
 

@@ -12,6 +12,8 @@ from typing import Any
 import numpy as np
 from accelerate import Accelerator
 
+from .. import __version__
+from ..data.whole_files import put_in_place
 from .curves import draw_curves
 from .evaluation import EvaluationSettings, evaluate_model
 from .figures import draw_scores
@@ -165,7 +167,9 @@ def _run_folds(
         columns |= {"std": spread}
         path = output / "results.json"
         if accelerator.is_main_process:
-            path.write_text(json.dumps({"folds": settings.folds, "scores": summary}, indent=2))
+            content = {"unimiss_hf": __version__, "folds": settings.folds, "scores": summary}
+            with put_in_place(path, output) as partial:
+                partial.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
         files.append(path)
     return Outcome(outcome.result, accelerator.is_main_process, columns, files)
 
