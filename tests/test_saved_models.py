@@ -9,6 +9,7 @@ from unimiss_hf.saved_models import (
     choose_device,
     digest_of,
     open_config,
+    open_encoder,
     open_processor,
 )
 
@@ -37,6 +38,17 @@ def test_other_models_and_mistyped_paths_are_told(folder, tmp_path):
     BertConfig().save_pretrained(tmp_path / "bert")
     with pytest.raises(ValueError, match="is a 'bert' model; wanted 'unimiss_mit'"):
         open_config(str(tmp_path / "bert"))
+
+
+def test_an_encoder_with_other_weights_than_its_config_says_is_told(folder):
+    config = open_config(str(folder))
+    assert not open_encoder(str(folder), config).training
+    assert open_encoder(str(folder), config, torch.bfloat16).dtype == torch.bfloat16
+    config.hidden_sizes = [8, 8, 16, 32]
+    with pytest.raises(
+        ValueError, match=r"lacks \d+ of the encoder's weights, or has them in other"
+    ):
+        open_encoder(str(folder), config)
 
 
 def test_digests_tell_weights_apart(small_config):

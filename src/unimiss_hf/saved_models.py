@@ -11,6 +11,7 @@ from transformers import AutoConfig, PreTrainedModel
 from .configuration_mit import MiTConfig
 from .image_processing_mit import MiTImageProcessor
 from .input_checks_mit import did_you_mean, near_matches
+from .modeling_mit import MiTModel
 
 
 def choose_device(name: str) -> torch.device:
@@ -47,6 +48,47 @@ def open_config(model: str) -> MiTConfig:
             f"{model} is a {config.model_type!r} model; wanted {MiTConfig.model_type!r}."
         )
     return config
+
+
+def open_encoder(model: str, config: MiTConfig, dtype: torch.dtype = torch.float32) -> MiTModel:
+    """Load the encoder of a folder or a repository on the Hub, in evaluation mode.
+
+    Args:
+        model: Folder or name.
+        config: What [`open_config`] returned of it.
+        dtype: Of the weights.
+
+    Raises:
+        OSError: If there are no weights.
+        ValueError: If some of them are missing, or have other shapes.
+    """
+    encoder, report = MiTModel.from_pretrained(
+        model, config=config, dtype=dtype, output_loading_info=True, ignore_mismatched_sizes=True
+    )
+    require_weights(model, "the encoder's weights", "features", report)
+    return encoder.eval()
+
+
+def require_weights(model: str, weights: str, made: str, report: dict[str, Any]) -> None:
+    """Refuse weights that `from_pretrained` had to make up.
+
+    Args:
+        model: Folder or name that was loaded.
+        weights: What was wanted of it.
+        made: What is made with them.
+        report: `from_pretrained` returns it with `output_loading_info`; for a sentence about other
+            shapes, with `ignore_mismatched_sizes`, too.
+
+    Raises:
+        ValueError: If there are any; the first are named.
+    """
+    mismatched = [key if isinstance(key, str) else key[0] for key in report["mismatched_keys"]]
+    absent = sorted({*report["missing_keys"], *mismatched})
+    if absent:
+        raise ValueError(
+            f"{model} lacks {len(absent)} of {weights}, or has them in other shapes; {made} would "
+            f"be random. The first are {', '.join(absent[:3])}."
+        )
 
 
 def open_processor(model: str, changes: dict[str, Any]) -> MiTImageProcessor:

@@ -9,7 +9,7 @@ import torch
 from .. import __version__
 from ..image_processing_mit import MiTImageProcessor
 from ..modeling_mit import MiTModel
-from ..saved_models import choose_device, digest_of, open_config, open_processor
+from ..saved_models import choose_device, digest_of, open_config, open_encoder, open_processor
 from .settings import ExtractionSettings
 
 
@@ -33,19 +33,8 @@ def load_network(settings: ExtractionSettings) -> Network:
     device = choose_device(settings.device)
     config = open_config(settings.model)
     processor = open_processor(settings.model, settings.processor_overrides())
-    model, report = MiTModel.from_pretrained(
-        settings.model,
-        config=config,
-        dtype=getattr(torch, settings.dtype),
-        output_loading_info=True,
-    )
-    if report["missing_keys"] or report["mismatched_keys"]:
-        absent = sorted(map(str, (*report["missing_keys"], *report["mismatched_keys"])))
-        raise ValueError(
-            f"{settings.model} lacks {len(absent)} of the encoder's weights, or has them in other "
-            f"shapes; features would be random. The first are {', '.join(absent[:3])}."
-        )
-    return Network(model.to(device).eval(), processor)
+    model = open_encoder(settings.model, config, getattr(torch, settings.dtype))
+    return Network(model.to(device), processor)
 
 
 def describe_features(network: Network, settings: ExtractionSettings) -> dict[str, Any]:

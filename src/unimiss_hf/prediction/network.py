@@ -9,7 +9,13 @@ from transformers import PreTrainedModel
 from .. import __version__
 from ..classification_mit import MiTForImageClassification
 from ..image_processing_mit import MiTImageProcessor
-from ..saved_models import choose_device, digest_of, open_config, open_processor
+from ..saved_models import (
+    choose_device,
+    digest_of,
+    open_config,
+    open_processor,
+    require_weights,
+)
 from ..segmentation_mit import MiTForSemanticSegmentation
 from .settings import PredictionSettings
 
@@ -71,14 +77,8 @@ def load_network(settings: PredictionSettings) -> Network:
     model, report = model_class.from_pretrained(
         settings.model, output_loading_info=True, ignore_mismatched_sizes=True, **options
     )
-    mismatched = [key if isinstance(key, str) else key[0] for key in report["mismatched_keys"]]
-    absent = sorted({*report["missing_keys"], *mismatched})
-    if absent:
-        raise ValueError(
-            f"{settings.model} lacks {len(absent)} of the weights of a {model_class.__name__}, or "
-            f"has them in other shapes; predictions would be random. The first are "
-            f"{', '.join(absent[:3])}."
-        )
+    wanted = f"the weights of a {model_class.__name__}"
+    require_weights(settings.model, wanted, "predictions", report)
     return Network(model.to(device).eval(), processor, task)
 
 

@@ -5,9 +5,8 @@ from __future__ import annotations
 import dataclasses
 from pathlib import Path
 
-import torch
-
 from ..modeling_mit import MiTModel
+from ..saved_models import choose_device
 from .labelled import features_of, find_cases, load_processor, targets_of
 from .network import load_encoder, random_encoder
 from .organ_probe import OrganProbe, ProbeScores
@@ -35,14 +34,9 @@ def run_probe(settings: ProbeSettings) -> list[Probed]:
         OSError: If the model or the data set is not there, or the output cannot be written.
         ValueError: If a setting cannot be had, or an image cannot be read.
     """
-    if settings.device == "cuda" and not torch.cuda.is_available():
-        raise ValueError("device is 'cuda', but torch finds no GPU. Use auto or cpu.")
-    on_gpu = settings.device == "cuda" or (settings.device == "auto" and torch.cuda.is_available())
+    device = choose_device(settings.device)
     encoder = load_encoder(settings.model)
-    encoders = [
-        one.to("cuda" if on_gpu else "cpu")
-        for one in (encoder, random_encoder(encoder.config, settings.seed))
-    ]
+    encoders = [one.to(device) for one in (encoder, random_encoder(encoder.config, settings.seed))]
     if settings.dataset is None:
         results = _probe_organs(settings, encoders)
     else:
