@@ -18,6 +18,7 @@ from safetensors.torch import load_file, save_file
 from transformers import PreTrainedModel
 
 from ..image_processing_mit import MiTImageProcessor
+from ..training.continuation import require_same_processes, require_same_run
 from ..training.publishing import TRAINING_STATE
 from .card import make_card
 from .description import TaskDescription
@@ -143,25 +144,14 @@ class FinetuningState:
         """
         inner = folder / TRAINING_STATE
         description = json.loads((inner / "run.json").read_text())
-        differences = self.settings.differences(description["settings"])
-        precisions = (description["mixed_precision"], self.accelerator.mixed_precision)
-        if precisions[0] != precisions[1]:
-            differences["mixed_precision"] = precisions
-        if differences:
-            listed = "; ".join(
-                f"{name} was {old!r} and is now {new!r}" for name, (old, new) in differences.items()
-            )
-            raise ValueError(
-                f"{folder} belongs to a run with other settings: {listed}. Give the old settings "
-                "to continue it, or another --output to start a new run."
-            )
+        require_same_run(
+            folder,
+            self.settings.differences(description["settings"]),
+            description["mixed_precision"],
+            self.accelerator.mixed_precision,
+        )
         saved = torch.load(inner / "state.pt", map_location="cpu", weights_only=True)
-        if len(saved["processes"]) != self.accelerator.num_processes:
-            raise ValueError(
-                f"{folder} was written by {len(saved['processes'])} processes, and there are "
-                f"{self.accelerator.num_processes} now. Start as many as before, or give another "
-                "--output to start a new run."
-            )
+        require_same_processes(folder, len(saved["processes"]), self.accelerator.num_processes)
         weights = load_file(folder / "model.safetensors")
         self.model.load_state_dict(weights | load_file(inner / "auxiliary_heads.safetensors"))
         self.optimizer.load_state_dict(saved["optimizer"])

@@ -16,6 +16,7 @@ from safetensors.torch import load_file, save_file
 
 from ..image_processing_mit import MiTImageProcessor
 from ..modeling_mit import MiTForPreTraining
+from ..training.continuation import require_same_processes, require_same_run
 from ..training.publishing import TRAINING_STATE
 from ..training.sharding import (
     is_split,
@@ -139,28 +140,17 @@ class TrainingState:
             ValueError: If it belongs to a run with other settings or other processes.
         """
         description = json.loads((folder / TRAINING_STATE / "run.json").read_text())
-        differences = self.settings.differences(description["settings"])
-        precisions = (description["mixed_precision"], precision_of(self.accelerator))
-        if precisions[0] != precisions[1]:
-            differences["mixed_precision"] = precisions
-        if differences:
-            listed = "; ".join(
-                f"{name} was {old!r} and is now {new!r}" for name, (old, new) in differences.items()
-            )
-            raise ValueError(
-                f"{folder} belongs to a run with other settings: {listed}. Give the old settings "
-                "to continue it, or another --output to start a new run."
-            )
+        require_same_run(
+            folder,
+            self.settings.differences(description["settings"]),
+            description["mixed_precision"],
+            precision_of(self.accelerator),
+        )
         device = self.accelerator.device
         state = torch.load(
             folder / TRAINING_STATE / "state.pt", map_location="cpu", weights_only=True
         )
-        if len(state["processes"]) != self.accelerator.num_processes:
-            raise ValueError(
-                f"{folder} was written by {len(state['processes'])} processes, and there are "
-                f"{self.accelerator.num_processes} now. Start as many as before, or give another "
-                "--output to start a new run."
-            )
+        require_same_processes(folder, len(state["processes"]), self.accelerator.num_processes)
         load_whole_state_dict(self.teacher, load_file(folder / "model.safetensors"))
         load_whole_state_dict(
             self.student, load_file(folder / TRAINING_STATE / "student.safetensors")
