@@ -231,7 +231,7 @@ class TestFeatureTable:
             table.begin(SETTINGS, num_channels=4)
             table.add(row("b"))
             (folder / ".part-000001.parquet.partial").symlink_to("/dev/full")
-            table.write_part()
+            table.write_rows()
         # the disk has room again when the table is closed
         assert add(output, "c") == {"a", "b"}
         assert names_in(output) == "abc"

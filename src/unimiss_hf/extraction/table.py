@@ -1,22 +1,19 @@
 """A Parquet table of features that a stopped run goes on with, and that no name is in twice."""
 
-import contextlib
 import json
 import logging
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
-import filelock
 import numpy as np
 import pyarrow
 import pyarrow.parquet
 
-from ..data.whole_files import explained_writes, put_in_place
-from ..folder_locks import take_lock
+from ..data.resumable_output import ResumableOutput
+from ..data.whole_files import put_in_place
 
 logger = logging.getLogger(__name__)
 
@@ -50,7 +47,7 @@ class FeatureRow:
     patches: np.ndarray | None = None
 
 
-class FeatureTable:
+class FeatureTable(ResumableOutput):
     """Collects rows in a folder of parts beside the output, and joins them when all are there.
 
     Each part is whole or not there, and carries the description of its features. The output is put
@@ -75,40 +72,13 @@ class FeatureTable:
     def __init__(self, output: Path):
         self.output = output
         self.parts = output.with_name(f"{output.name}.parts")
+        super().__init__(output, self.parts, f"{output} or its parts")
         self.names: set[str] = set()
         self._rows: list[FeatureRow] = []
         self._bytes = 0
         self._written_at = time.monotonic()
         if output.is_dir():
             raise ValueError(f"The output {output} is a folder; wanted the name of a file.")
-        self._lock = filelock.FileLock(self.parts / ".lock", timeout=0)
-
-    def __enter__(self) -> Self:
-        with self._explained():
-            take_lock(
-                self._lock,
-                f"Another process writes to {self.output} now. Wait for it, or give another "
-                "output.",
-            )
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        try:
-            if error is None:
-                self.write_part()
-            else:
-                # The first error tells more than what follows from it.
-                with contextlib.suppress(OSError):
-                    self.write_part()
-        finally:
-            # Before the lock is let go, as the next may take it and write at once.
-            self._tidy()
-            self._lock.release()
 
     def begin(self, description: dict[str, Any], num_channels: int) -> None:
         """Find the rows of earlier runs, whose names are then in `names`.
@@ -158,9 +128,9 @@ class FeatureTable:
             or self._bytes >= _PART_BYTES
             or time.monotonic() - self._written_at >= _PART_SECONDS
         ):
-            self.write_part()
+            self.write_rows()
 
-    def write_part(self) -> None:
+    def write_rows(self) -> None:
         """Write the rows that are in no part yet.
 
         Raises:
@@ -170,7 +140,7 @@ class FeatureTable:
             return
         numbers = [int(part.stem.removeprefix("part-")) for part in self._part_files()]
         part = self.parts / f"part-{max(numbers, default=-1) + 1:06d}.parquet"
-        with self._explained(), put_in_place(part, self.parts) as partial:
+        with self.explained(), put_in_place(part, self.parts) as partial:
             pyarrow.parquet.write_table(_table(self._rows, self._schema), partial)
         self._rows, self._bytes, self._written_at = [], 0, time.monotonic()
 
@@ -183,13 +153,13 @@ class FeatureTable:
         Raises:
             OSError: If the output cannot be written; the parts remain.
         """
-        self.write_part()
+        self.write_rows()
         parts = self._part_files()
         if not parts:
             return False
         earlier = [self.output] if self.output.exists() else []
         with (
-            self._explained(),
+            self.explained(),
             put_in_place(self.output, self.parts) as partial,
             pyarrow.parquet.ParquetWriter(partial, self._schema) as writer,
         ):
@@ -225,20 +195,6 @@ class FeatureTable:
             raise ValueError(
                 f"{place} holds features made with other settings: {'; '.join(changes)}. {wanted}."
             )
-
-    def _explained(self) -> contextlib.AbstractContextManager[None]:
-        return explained_writes(
-            f"{self.output} or its parts",
-            "What was written before remains. Put this right (make room, give write permission) "
-            "and run again.",
-        )
-
-    def _tidy(self) -> None:
-        """Delete the folder of parts if there are none."""
-        if self.parts.is_dir() and not self._part_files():
-            with contextlib.suppress(OSError):
-                Path(self._lock.lock_file).unlink(missing_ok=True)
-                self.parts.rmdir()
 
 
 def _schema(description: dict[str, Any], num_channels: int) -> pyarrow.Schema:

@@ -1,21 +1,17 @@
 """The folder of predictions: a table, a list of bad inputs, files of each input."""
 
-import contextlib
 import csv
 import io
 import json
 import time
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
-
-import filelock
+from typing import Any
 
 from ..data.input_preparation import BadInput
 from ..data.input_reporting import write_bad_inputs
-from ..data.whole_files import explained_writes, put_in_place
-from ..folder_locks import take_lock
+from ..data.resumable_output import ResumableOutput
+from ..data.whole_files import put_in_place
 
 TABLE = "predictions.csv"
 ERRORS = "errors.csv"
@@ -27,7 +23,7 @@ _NAMES = ("model", "package_version")
 _SECONDS_BETWEEN_TABLES = 30.0
 
 
-class PredictionFolder:
+class PredictionFolder(ResumableOutput):
     """Keeps the rows of predictions, and which inputs have theirs.
 
     A row is written behind the files that it names, so an input with a row is finished. Each file
@@ -42,6 +38,7 @@ class PredictionFolder:
     """
 
     def __init__(self, folder: Path):
+        super().__init__(folder, folder, str(folder))
         self.folder = folder
         self.rows: dict[str, dict[str, Any]] = {}
         self._columns: list[str] = []
@@ -57,36 +54,6 @@ class PredictionFolder:
                     f"{', '.join(sorted(others)[:3])}. Give a new folder, so that no file of yours "
                     "is replaced."
                 )
-        self._lock = filelock.FileLock(folder / ".lock", timeout=0)
-
-    def __enter__(self) -> Self:
-        with self.explained():
-            take_lock(
-                self._lock,
-                f"Another process writes to {self.folder} now. Wait for it, or give another "
-                "output.",
-            )
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        try:
-            if error is None:
-                self.write_table()
-            else:
-                # The first error tells more than what follows from it.
-                with contextlib.suppress(OSError):
-                    self.write_table()
-        finally:
-            with contextlib.suppress(OSError):
-                Path(self._lock.lock_file).unlink(missing_ok=True)
-                if not any(self.folder.iterdir()):
-                    self.folder.rmdir()
-            self._lock.release()
 
     def begin(self, description: dict[str, Any], columns: Sequence[str]) -> None:
         """Find the rows of earlier runs.
@@ -123,9 +90,9 @@ class PredictionFolder:
         self.rows[row["name"]] = row
         self._unwritten = True
         if time.monotonic() - self._written_at >= _SECONDS_BETWEEN_TABLES:
-            self.write_table()
+            self.write_rows()
 
-    def write_table(self) -> None:
+    def write_rows(self) -> None:
         """Write the rows, if there are new ones.
 
         Raises:
@@ -149,14 +116,6 @@ class PredictionFolder:
         """
         with self.explained():
             write_bad_inputs(self.folder / ERRORS, list(bad), self.rows)
-
-    def explained(self) -> contextlib.AbstractContextManager[None]:
-        """Say of an error of the system that it was about this folder."""
-        return explained_writes(
-            str(self.folder),
-            "What was written before remains. Put this right (make room, give write permission) "
-            "and run again.",
-        )
 
     def _require_same(self, earlier: dict[str, Any], now: dict[str, Any]) -> None:
         changes = [
