@@ -63,7 +63,7 @@ def test_settings_of_regularisation_reach_the_model(settings):
     model = open_model(run, CHESTS, "classification").model
     assert model.config.drop_path_rate == 0.3
     assert any(isinstance(m, torch.nn.Dropout) and m.p == 0.4 for m in model.modules())
-    assert model.is_gradient_checkpointing
+    assert model.is_activation_checkpointing
 
 
 def test_classes_of_another_fine_tuned_model_are_replaced(settings, checkpoint, tmp_path):
