@@ -218,3 +218,16 @@ def jsrt(folder: Path, names: Sequence[str] = ("JPCLN001", "JPCNN002")) -> Path:
             write_mask(root / "scratch" / f"fold{fold}" / "masks" / structure / f"{name}.gif", box)
     touch(root / "scratch" / "fold1" / "points" / "JPCLN001.pfs", root / "scratch" / "readme.txt")
     return root
+
+
+def class_folders(folder: Path) -> Path:
+    """Two classes of one's own, with one or two patients in each split."""
+    root = folder / "own"
+    random = np.random.default_rng(0)
+    for split, patients in (("train", "12"), ("validation", "3"), ("test", "4")):
+        for name in ("fracture", "normal"):
+            (root / split / name).mkdir(parents=True)
+            for patient in patients:
+                pixels = random.integers(0, 255, (40, 40), dtype=np.uint8)
+                Image.fromarray(pixels).save(root / split / name / f"{patient}_{name}.png")
+    return root

@@ -23,6 +23,7 @@ MINIATURES = {
     "nlst": classification.nlst,
     "totalsegmentator": lambda folder: segmentation.totalsegmentator(folder, ALL_2[:3]),
     "nnunet": segmentation.nnunet,
+    "class-folders": classification.class_folders,
     "sample-shadows": finetuning_miniatures.organ_shadows,
 }
 
@@ -78,7 +79,7 @@ def test_a_file_instead_of_a_folder(tmp_path):
 
 
 def test_a_folder_that_is_none(tmp_path):
-    told = r"is none of the data sets that are known: .*arrange your own as nnU-Net does"
+    told = r"is none of the data sets that are known: .*arrange your own: dataset.json"
     with pytest.raises(ValueError, match=told):
         find_labelled_layout(tmp_path)
 

@@ -10,6 +10,7 @@ from .case import LabelledLayout
 from .chaos import CHAOS
 from .chestxr import CHESTXR
 from .chestxray14 import CHESTXRAY14_FINDINGS
+from .class_folders import CLASS_FOLDERS
 from .jsrt import JSRT
 from .mmwhs import MMWHS
 from .msd import MSD
@@ -33,11 +34,11 @@ LABELLED_LAYOUTS: dict[str, LabelledLayout] = {
         NLST,
         TOTALSEGMENTATOR,
         NNUNET,
+        CLASS_FOLDERS,
         SAMPLE_SHADOWS,
     )
 }
-"""By name: UniMiSS's benchmarks, those it is compared on, any folder as nnU-Net wants it, and the
-sample."""
+"""By name: UniMiSS's benchmarks, those it is compared on, one's own images, and the sample."""
 
 
 def find_labelled_layout(folder: str | Path, name: str | None = None) -> LabelledLayout:
@@ -83,5 +84,6 @@ def find_labelled_layout(folder: str | Path, name: str | None = None) -> Labelle
     raise ValueError(
         f"{folder} is none of the data sets that are known: "
         f"{', '.join(layout.title for layout in LABELLED_LAYOUTS.values())}. Pass the folder that "
-        "was unpacked, or arrange your own as nnU-Net does: dataset.json, imagesTr, labelsTr."
+        "was unpacked, or arrange your own: dataset.json, imagesTr, labelsTr, as nnU-Net does; or "
+        "train/CLASS, test/CLASS."
     )

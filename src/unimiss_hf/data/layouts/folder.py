@@ -64,12 +64,12 @@ def items_of_files(folder: Path, files: Iterable[Path]) -> Iterator[SourceItem]:
             name = folder.resolve().name
         series = _series_of(image.files) if image.is_guess else {}
         if len(series) < 2:
-            yield SourceItem(name, _dimension_of(image), image.files)
+            yield SourceItem(name, dimension_of_files(image), image.files)
             continue
         for uid, slices in series.items():
             for part in group_images(slices):
                 label = uid if len(part.files) > 1 else part.path.name
-                yield SourceItem(f"{name}/{label}", _dimension_of(part), part.files)
+                yield SourceItem(f"{name}/{label}", dimension_of_files(part), part.files)
 
 
 def _is_metaimage(path: Path) -> bool:
@@ -100,7 +100,8 @@ def _series_of(files: Iterable[Path]) -> dict[str, list[Path]]:
     return series
 
 
-def _dimension_of(image: ImageFiles) -> Dimension:
+def dimension_of_files(image: ImageFiles) -> Dimension:
+    """Tell the dimension of an image by its name or its header."""
     if len(image.files) > 1:
         return "3d"
     if suffix_of(image.path) in FILE_SUFFIXES["2d"]:
