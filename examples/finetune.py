@@ -40,9 +40,12 @@ def main() -> int:
         print(f"Stopped at step {result.step} of {result.total_steps}.")
         print("Run the same command again to continue.")
         return 0
-    early = ", early" if result.stopped_early else ""
-    print(f"Finished at step {result.step} of {result.total_steps}{early}.")
-    print(f"Model: {result.model}, of the best checkpoint ({result.best})")
+    if settings.folds is not None and settings.fold is None:
+        print(f"Finished {settings.folds} folds, each in a folder of its own in {settings.output}.")
+    else:
+        early = ", early" if result.stopped_early else ""
+        print(f"Finished at step {result.step} of {result.total_steps}{early}.")
+        print(f"Model: {result.model}, of the best checkpoint ({result.best})")
     if outcome.numbers:
         print(comparison_table(outcome.numbers))
     for path in outcome.files:

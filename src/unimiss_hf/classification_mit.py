@@ -69,6 +69,7 @@ class MiTForImageClassification(MiTPreTrainedModel):
         Raises:
             ValueError: If `pixel_values` or `labels` have a shape, type or value that is not taken.
         """
+        self.config.require_trained(pixel_values.ndim - 2)
         encoded = self.encoder(
             pixel_values,
             output_attentions=output_attentions,

@@ -40,6 +40,8 @@ class MiTConfig(BackboneConfigMixin, PreTrainedConfig):
         volume_size: Depth, height and width in voxels whose position embeddings are stored.
         window_size: ([depth,] height, width) of the windows in which larger inputs go through a
             fine-tuned model: what it was trained on. `None`: `image_size` and `volume_size`.
+        trained_axes: 2 or 3 where a head was trained on images or on volumes alone: a task's model
+            refuses the others, whose weights of the head are random. `None`: takes both.
         minimum_image_size: Smallest height and width in pixels that the pyramid takes.
         minimum_volume_size: Smallest depth, height and width in voxels that the pyramid takes.
         qkv_bias: Whether the encoder's queries, keys and values have biases.
@@ -94,6 +96,7 @@ class MiTConfig(BackboneConfigMixin, PreTrainedConfig):
     image_size: list[int] | tuple[int, ...] = (224, 224)
     volume_size: list[int] | tuple[int, ...] = (16, 96, 96)
     window_size: list[int] | tuple[int, ...] | None = None
+    trained_axes: int | None = None
     minimum_image_size: list[int] | tuple[int, ...] = (32, 32)
     minimum_volume_size: list[int] | tuple[int, ...] = (4, 32, 32)
     qkv_bias: bool = True
@@ -149,6 +152,8 @@ class MiTConfig(BackboneConfigMixin, PreTrainedConfig):
         window = self.window_size
         if window is not None and (len(window) not in (2, 3) or min(window) < 1):
             raise ValueError(f"window_size is {window}; 2 or 3 positive numbers are needed.")
+        if self.trained_axes not in (None, 2, 3):
+            raise ValueError(f"trained_axes is {self.trained_axes}; it must be 2, 3 or None.")
         self.stage_names = ["stem"] + [f"stage{i + 1}" for i in range(len(self.depths))]
         self.set_output_features_output_indices(
             out_indices=kwargs.pop("out_indices", None),
@@ -207,6 +212,23 @@ class MiTConfig(BackboneConfigMixin, PreTrainedConfig):
     def small(cls, **overrides) -> "MiTConfig":
         """MiT-small: 28.52 M parameters in the encoder, 43.94 M with the decoder."""
         return cls(**{"depths": [2, 3, 4, 3], "decoder_depths": [3, 4, 3], **overrides})
+
+    def require_trained(self, num_axes: int) -> None:
+        """Refuse inputs of a dimension that a task's head was not trained on.
+
+        Args:
+            num_axes: 2 for images, 3 for volumes.
+
+        Raises:
+            ValueError: If the head's weights for it are random.
+        """
+        if self.trained_axes not in (None, num_axes):
+            kinds = {2: "images", 3: "volumes"}
+            raise ValueError(
+                f"The model was fine-tuned on {kinds[self.trained_axes]} alone, and its head knows "
+                f"nothing of {kinds.get(num_axes, 'such inputs')}: what it said of them would be "
+                "random. Fine-tune a model on them."
+            )
 
     def native_grids(self, num_axes: int) -> list[tuple[int, ...]]:
         """Feature-map sizes of the encoder's stages at the native input size.

@@ -169,6 +169,7 @@ class MiTForSemanticSegmentation(MiTPreTrainedModel):
         )
         pixel_values = self._check_pixel_values(pixel_values)
         size = tuple(pixel_values.shape[2:])
+        self.config.require_trained(len(size))
         if labels is not None:
             self._check_labels(labels, (len(pixel_values), *size))
         encoded = self.encoder(

@@ -12,11 +12,17 @@ from unimiss_hf.finetuning import (
     evaluate_model,
     parse_evaluation_settings,
     run_finetuning,
+    write_results,
 )
 
 
 def evaluate(outcome, dataset, **changes):
-    settings = {"model": str(outcome.result.model), "dataset": str(dataset), "figures": False}
+    settings = {
+        "model": str(outcome.result.model),
+        "dataset": str(dataset),
+        "output": str(outcome.result.output / "scored"),
+        "figures": False,
+    }
     return evaluate_model(EvaluationSettings(**settings | changes), Accelerator())
 
 
@@ -137,3 +143,12 @@ def test_settings_from_a_command():
     words = ["--model", "m", "--dataset", "d", "--part", "all", "--mirror", "1", "2"]
     settings = parse_evaluation_settings([*words, "--layout_options", '{"fold": 1}'])
     assert (settings.part, settings.mirror, settings.layout_options) == ("all", [1, 2], {"fold": 1})
+
+
+def test_scores_of_something_else_are_not_written_over(finished, organs, tmp_path):
+    _, outcome = finished
+    first = evaluate(outcome, organs, output=str(tmp_path))
+    write_results(first.scores, tmp_path, first.about)
+    evaluate(outcome, organs, output=str(tmp_path))
+    with pytest.raises(ValueError, match=r"results\.json is there already, with another data"):
+        evaluate(outcome, organs, output=str(tmp_path), part="validation")

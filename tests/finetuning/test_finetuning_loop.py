@@ -415,7 +415,7 @@ def test_cases_that_cannot_be_prepared_are_all_named(of_images, tmp_path):
     for name in ("train/covid/covid_0.png", "validation/normal/normal_1.png"):
         (root / name).write_bytes(b"no picture")
     run = of_images(dataset=str(root), cache_folder=None)
-    with pytest.raises(ValueError, match="2 of 15 cases cannot be prepared") as error:
+    with pytest.raises(ValueError, match="2 of 21 cases cannot be prepared") as error:
         Finetuner(run).run()
     assert "train/covid/covid_0" in str(error.value)
     assert "validation/normal/normal_1" in str(error.value)

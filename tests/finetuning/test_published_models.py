@@ -3,11 +3,16 @@
 import nibabel
 import numpy as np
 import pytest
+import torch
 from transformers import AutoModelForSemanticSegmentation, pipeline
 
 from finetuning_miniatures import SPACING
 from layout_miniatures import stored
-from unimiss_hf import MiTImageProcessor
+from unimiss_hf import (
+    MiTForImageClassification,
+    MiTForSemanticSegmentation,
+    MiTImageProcessor,
+)
 from unimiss_hf.data.labelled.catalog import find_labelled_layout
 from unimiss_hf.finetuning import Finetuner
 from unimiss_hf.finetuning.prediction import WindowSettings
@@ -45,3 +50,16 @@ def test_a_pipeline_classifies_a_radiograph(of_images, chests):
     found = classify(str(chests / "test" / "covid" / "covid_0.png"))
     assert {row["label"] for row in found} == {"normal", "pneumonia", "covid"}
     assert sum(row["score"] for row in found) == pytest.approx(1)
+
+
+@pytest.mark.parametrize("num_axes", [2, 3])
+def test_a_model_of_one_dimension_refuses_the_other(small_config, num_axes):
+    size = (1, 1, 4, 32, 32)
+    volumes, images = torch.zeros(size), torch.zeros(size[:2] + size[3:])
+    known, unknown = (images, volumes) if num_axes == 2 else (volumes, images)
+    small_config.trained_axes, small_config.num_labels = num_axes, 2
+    for model_class in (MiTForImageClassification, MiTForSemanticSegmentation):
+        model = model_class(small_config).eval()
+        assert model(known).logits.isfinite().all()
+        with pytest.raises(ValueError, match=r"was fine-tuned on .* alone"):
+            model(unknown)

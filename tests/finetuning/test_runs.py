@@ -88,7 +88,9 @@ def test_one_fold_alone_is_scored_again_on_its_own_cases(settings, organs):
     run = settings(folds=3, fold=1, split_seed=7, max_steps=1, validate_every=1)
     output = run_finetuning(run).result.output
     assert output.name == "run"
-    again = EvaluationSettings(str(output / "model"), str(organs), bootstrap=20, figures=False)
+    again = EvaluationSettings(
+        str(output / "model"), str(organs), str(output / "again"), bootstrap=20, figures=False
+    )
     evaluation = evaluate_model(again, Accelerator())
     assert [case.name for case in evaluation.cases] == [
         case.name for case in open_task_data(run).split.test

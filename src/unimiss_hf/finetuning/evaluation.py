@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -122,7 +123,7 @@ def evaluate_model(
     Raises:
         OSError: If there is no such model or data set.
         ValueError: If the model was not fine-tuned here, has other classes than the data set, or
-            if a case cannot be scored.
+            if a case cannot be scored; if the output folder holds scores of something else.
     """
     folder = Path(settings.model).expanduser()
     if not folder.is_dir():
@@ -147,12 +148,28 @@ def evaluate_model(
     scoring = ScoringSettings(
         windows, settings.surface_tolerance, settings.specificity, settings.bootstrap
     )
-    tell(f"Scoring {len(cases)} cases of {task.layout.title} ({settings.part}).")
+    about = _about(settings, description, opened, task, scoring)
+    if accelerator.is_main_process:
+        _require_own_folder(Path(settings.output), about)
+    count = f"{len(cases)} case{'s' if len(cases) != 1 else ''}"
+    tell(f"Scoring {count} of {task.layout.title} ({settings.part}).")
     model = model.to(accelerator.device).eval()
     scores = score_cases(
         model, processor, task.data, cases, task.is_segmentation, scoring, accelerator
     )
-    about = {
+    return Evaluation(scores, about, task, cases, model, processor, windows)
+
+
+def _about(
+    settings: EvaluationSettings,
+    description: TaskDescription,
+    opened: FinetuningSettings,
+    task: TaskData,
+    scoring: ScoringSettings,
+) -> dict[str, Any]:
+    """What `results.json` says of the scores."""
+    folder = Path(settings.model).expanduser()
+    return {
         "model": folder.name if folder.name != "model" else folder.resolve().parent.name,
         "data": {
             "layout": task.layout.name,
@@ -169,7 +186,23 @@ def evaluate_model(
         "dimension": f"{task.num_axes}d",
         "settings": dataclasses.asdict(scoring),
     }
-    return Evaluation(scores, about, task, cases, model, processor, windows)
+
+
+def _require_own_folder(output: Path, about: dict[str, Any]) -> None:
+    """Refuse a folder with the scores of another model, or of other cases."""
+    path = output / "results.json"
+    if not path.is_file():
+        return
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+        other = [name for name in ("model", "data") if found.get(name) != about[name]]
+    except (ValueError, AttributeError):
+        other = ["content"]
+    if other:
+        raise ValueError(
+            f"{path} is there already, with another {' and '.join(other)}. Give another --output, "
+            "so that these scores are not lost."
+        )
 
 
 def _settings_of_training(

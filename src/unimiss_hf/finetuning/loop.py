@@ -152,7 +152,13 @@ class Finetuner:
     def _build(self) -> FinetuningState:
         settings, accelerator = self.settings, self.accelerator
         set_seed(settings.seed)
-        opened = open_model(settings, self.task.data, self.task.layout.task, self.windows.window)
+        opened = open_model(
+            settings,
+            self.task.data,
+            self.task.layout.task,
+            self.windows.window,
+            self.task.num_axes,
+        )
         self.new_weights = opened.new_weights
         self._wrapped = accelerator.prepare(opened.model)
         model = accelerator.unwrap_model(self._wrapped)
@@ -164,11 +170,13 @@ class Finetuner:
         return FinetuningState(settings, accelerator, model, optimizer, self.processor, self.task)
 
     def _prepare(self, progress: Progress) -> tuple[list[PreparedCase], list[PreparedCase]]:
-        """Prepare the training and validation cases; processes share them."""
+        """Prepare all cases, in shares; give those of training and validation."""
         settings, accelerator, split = self.settings, self.accelerator, self.task.split
         folder = Path(settings.cache_folder or self.output / "prepared")
         cache = CaseCache(folder, self.processor, self.task.data, self.task.is_segmentation)
-        wanted = [*split.train, *split.validation]
+        # Those that will be scored too: a bad one is to be told before training.
+        scored = split.test if settings.evaluate else ()
+        wanted = [*split.train, *split.validation, *scored]
         last_told = time.monotonic()
 
         def tell(done: int) -> None:

@@ -48,6 +48,7 @@ def open_model(
     data: LabelledData,
     task: Task,
     window: tuple[int, ...] | None = None,
+    num_axes: int | None = None,
 ) -> TaskModel:
     """Load a checkpoint with the head of a task.
 
@@ -56,6 +57,7 @@ def open_model(
         data: Whose classes the head is for.
         task: What it does.
         window: `([depth,] height, width)` in which larger inputs will go through it.
+        num_axes: 2 for images, 3 for volumes: what it is trained on, and will refuse others.
 
     Raises:
         OSError: If there is no such checkpoint.
@@ -74,6 +76,7 @@ def open_model(
         "drop_path_rate": settings.drop_path_rate,
         "classifier_dropout_prob": settings.dropout,
         "problem_type": _problem_type(data, task),
+        "trained_axes": num_axes,
         "window_size": None if window is None else list(window),
     }
     if task == "segmentation":

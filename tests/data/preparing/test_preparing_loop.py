@@ -79,9 +79,10 @@ def test_a_signal_stops_it_and_the_same_call_goes_on(
 ):
     settings = make_settings(workers=2)
     done = output / ".preparation"
-    # Of shards with one sample each, one is done and most are not.
+    # Of shards with one sample each, three are done and most are not. Each worker may have one that
+    # the signal kept it from telling of, so that one is told of at least.
     stopping = when(
-        lambda: any(done.glob("*-train-*.json")),
+        lambda: len(list(done.glob("*-train-*.json"))) >= 3,
         lambda: os.kill(os.getpid(), getattr(signal, name)),
     )
     result = prepare([films, scans], output, settings)
@@ -93,7 +94,7 @@ def test_a_signal_stops_it_and_the_same_call_goes_on(
     assert report.count(",waiting,") == 11 - result.num_prepared
     assert list(done.glob("partial*")) == []
     rest = prepare([films, scans], output, settings)
-    assert rest.num_new == 11 - result.num_prepared
+    assert 0 <= 11 - result.num_prepared - rest.num_new <= settings.workers
     assert files_below(output) == uninterrupted
 
 

@@ -44,6 +44,9 @@ def _read(folder: Path, *, test_split: str = "test", **others: object) -> Labell
     _require_one_label(cases)
     problems += _empty_classes(cases)
     if test_split == "validation":
+        if any(case.split == "test" and case.target is not None for case in cases):
+            reason = "has labels, but is left out, as the option test_split is validation."
+            problems.append(Problem("test", reason, is_missing=False))
         cases = [_as_test(case) for case in cases if case.split != "test"]
     return LabelledData(
         class_names=_CLASSES,
