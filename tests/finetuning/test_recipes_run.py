@@ -193,6 +193,7 @@ def evaluated(settings: FinetuningSettings, folder: Path, **options) -> dict:
         EvaluationSettings(
             model=str(folder / "model"),
             dataset=settings.dataset,
+            output=str(folder / "again"),
             mirror=settings.mirror,
             bootstrap=settings.bootstrap,
             **options,
