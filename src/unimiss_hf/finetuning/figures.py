@@ -81,13 +81,12 @@ def _draw_case(evaluation: Evaluation, case: LabelledCase, folder: Path) -> Path
     ]
     image = _grey_levels(evaluation, case)
     planes = _planes(image.ndim, masks[0])
-    spacing = found.spacing or (1.0,) * image.ndim
-    heights = [_height(image.shape, spacing, axis) for axis, _ in planes]
+    heights = [_height(image.shape, found.spacing, axis) for axis, _ in planes]
     figure = new_figure(_WIDTH, _WIDTH / 3 * sum(heights) + 0.4 * len(planes) + 0.8)
     axes = figure.subplots(len(planes), 3, squeeze=False, height_ratios=heights)
     for row, (axis, index) in zip(axes, planes, strict=True):
         grey = _plane(image, axis, index)
-        aspect = _aspect(spacing, axis)
+        aspect = _aspect(found.spacing, axis)
         for column, (title, layers) in enumerate(
             (("image", []), ("reference", masks[0]), ("predicted", masks[1]))
         ):

@@ -111,7 +111,7 @@ def open_model(
 
 
 def _problem_type(data: LabelledData, task: Task) -> str | None:
-    if task == "segmentation" and data.problem_type != "multi_label_classification":
+    if task == "segmentation" and not data.is_multi_label:
         return None
     return data.problem_type
 

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 import torch
+from accelerate import Accelerator
+from accelerate.utils import gather_object
 from transformers import PreTrainedModel
 
 from ..plane_grids_mit import PlaneGrid
 from ..volume_grids_mit import VolumeGrid
 from ..whole_prediction_mit import predict_labels
+
+Case = TypeVar("Case")
+Judged = TypeVar("Judged")
 
 
 @dataclass(frozen=True)
@@ -29,6 +35,34 @@ class WindowSettings:
     overlap: float = 0.5
     batch_size: int = 4
     mirror: tuple[int, ...] = ()
+
+
+def judge_in_shares(
+    model: PreTrainedModel,
+    cases: Sequence[Case],
+    judge: Callable[[Case], Judged],
+    accelerator: Accelerator,
+) -> list[Judged]:
+    """Judge a model on cases, each by one process; every process calls it.
+
+    Args:
+        model: In evaluation mode meanwhile; its training mode is as before at the end.
+        cases: The same in all processes.
+        judge: What is found out of one of them.
+        accelerator: The processes, and the precision.
+
+    Returns:
+        What was found, in the cases' order, in all processes.
+    """
+    was_training = model.training
+    model.eval()
+    own = range(accelerator.process_index, len(cases), accelerator.num_processes)
+    try:
+        with accelerator.autocast():
+            found = [(index, judge(cases[index])) for index in own]
+    finally:
+        model.train(was_training)
+    return [row for _, row in sorted(gather_object(found), key=lambda item: item[0])]
 
 
 def native_grid(size: Sequence[int]) -> VolumeGrid | PlaneGrid:

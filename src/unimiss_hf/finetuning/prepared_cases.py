@@ -172,7 +172,7 @@ class CaseCache:
             shutil.rmtree(partial, ignore_errors=True)
 
     def _compact(self, labels: np.ndarray) -> np.ndarray:
-        if self.data.problem_type == "multi_label_classification":
+        if self.data.is_multi_label:
             return labels
         return labels.astype(np.uint8 if len(self.data.class_names) <= _IGNORED else np.int16)
 
@@ -180,7 +180,7 @@ class CaseCache:
         self, case: LabelledCase, labels: np.ndarray, classes: Iterable[int]
     ) -> np.ndarray:
         random = np.random.default_rng(int.from_bytes(hashlib.sha256(case.name.encode()).digest()))
-        overlap = self.data.problem_type == "multi_label_classification"
+        overlap = self.data.is_multi_label
         rows = [np.zeros((0, 1 + labels.ndim), dtype=np.int32)]
         for number in classes:
             inside = labels >> number & 1 if overlap else labels == number
@@ -212,7 +212,7 @@ def present_classes(labels: np.ndarray, data: LabelledData, name: str) -> list[i
     """
     values = np.unique(labels)
     count = len(data.class_names)
-    if data.problem_type == "multi_label_classification":
+    if data.is_multi_label:
         if values[-1] >= 1 << count:
             raise ValueError(
                 f"the map of bits holds {values[-1]}, which is above that of {count} classes"
@@ -235,7 +235,7 @@ def require_every_class(cases: Sequence[PreparedCase], data: LabelledData) -> No
     Raises:
         ValueError: Naming the classes.
     """
-    overlap = data.problem_type == "multi_label_classification"
+    overlap = data.is_multi_label
     missing = set(range(0 if overlap else 1, len(data.class_names)))
     for case in cases:
         missing -= case.centres().keys()

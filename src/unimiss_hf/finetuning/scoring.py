@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import torch
 from accelerate import Accelerator
-from accelerate.utils import gather_object
 from transformers import PreTrainedModel
 
 from ..data.labelled.case import LabelledCase, LabelledData
@@ -20,7 +19,7 @@ from ..metrics.classification_scores import classification_scores
 from ..metrics.segmentation_scores import segmentation_scores, summarise_segmentation
 from ..plane_grids_mit import PlaneGrid
 from ..volume_grids_mit import VolumeGrid
-from .prediction import WindowSettings, classify, segment
+from .prediction import WindowSettings, classify, judge_in_shares, segment
 from .prepared_cases import present_classes
 
 
@@ -64,7 +63,6 @@ def score_cases(
     is_segmentation: bool,
     settings: ScoringSettings,
     accelerator: Accelerator,
-    tell: Callable[[int], None] = lambda done: None,
 ) -> Scores:
     """Score a model on cases; every process calls it, and they share the cases.
 
@@ -79,7 +77,6 @@ def score_cases(
         is_segmentation: Whether they have label maps.
         settings: What is computed.
         accelerator: The processes.
-        tell: Called with the number of cases that this process is done with.
 
     Raises:
         ValueError: If there are no cases; if one cannot be read or its labels do not fit, naming
@@ -87,22 +84,15 @@ def score_cases(
     """
     if not cases:
         raise ValueError("There are no labelled cases to score.")
-    was_training = model.training
-    model.eval()
     judge = _segmentation if is_segmentation else _classification
-    rows = []
-    try:
-        with accelerator.autocast():
-            for index in range(accelerator.process_index, len(cases), accelerator.num_processes):
-                try:
-                    row = judge(model, processor, data, cases[index], settings)
-                except (ValueError, OSError) as error:
-                    raise ValueError(f"{cases[index].name} cannot be scored: {error}") from error
-                rows.append((index, row))
-                tell(len(rows))
-    finally:
-        model.train(was_training)
-    gathered = [row for _, row in sorted(gather_object(rows), key=lambda item: item[0])]
+
+    def named(case: LabelledCase) -> Any:
+        try:
+            return judge(model, processor, data, case, settings)
+        except (ValueError, OSError) as error:
+            raise ValueError(f"{case.name} cannot be scored: {error}") from error
+
+    gathered = judge_in_shares(model, cases, named, accelerator)
     if is_segmentation:
         return _joined_segmentation(gathered, cases)
     return _joined_classification(np.stack(gathered), data, cases, settings)
@@ -171,9 +161,9 @@ def _segmentation(
         found.predicted,
         found.reference,
         data.class_names,
-        found.spacing or (1.0,) * found.image_axes,
+        found.spacing,
         case=case.name,
-        multi_label=data.problem_type == "multi_label_classification",
+        multi_label=data.is_multi_label,
         tolerance_mm=settings.surface_tolerance,
         surfaces=settings.surfaces,
     )
@@ -186,13 +176,12 @@ class SegmentedCase:
     Attributes:
         predicted: `([depth,] height, width)` labels, or bool masks `(classes, ...)`.
         reference: likewise.
-        spacing: mm, in the order of the axes; `None` where the input has none.
+        spacing: mm, in the order of the axes; 1.0 for each where the input has none: pixels.
     """
 
     predicted: np.ndarray
     reference: np.ndarray
-    spacing: tuple[float, ...] | None
-    image_axes: int
+    spacing: tuple[float, ...]
 
 
 def segment_case(
@@ -213,10 +202,11 @@ def segment_case(
     labels = read_labels(case.load_labels(case), grid, case.name)
     present_classes(labels, data, case.name)
     predicted = segment(model, batch["pixel_values"], grid, windows)
-    if data.problem_type == "multi_label_classification":
+    if data.is_multi_label:
         packed = torch.from_numpy(labels)[None]
         labels = unpack_masks(packed, len(data.class_names))[0].bool().numpy()
-    return SegmentedCase(predicted, labels, native_spacing(grid), len(grid.native_shape))
+    pixels = (1.0,) * len(grid.native_shape)
+    return SegmentedCase(predicted, labels, native_spacing(grid) or pixels)
 
 
 def native_spacing(grid: VolumeGrid | PlaneGrid) -> tuple[float, ...] | None:

@@ -36,7 +36,7 @@ class TaskData:
     @property
     def is_multi_label(self) -> bool:
         """Whether several classes may be true of a case, or of a voxel."""
-        return self.data.problem_type == "multi_label_classification"
+        return self.data.is_multi_label
 
 
 def open_task_data(settings: FinetuningSettings, is_split: bool = True) -> TaskData:

@@ -7,13 +7,18 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 from accelerate import Accelerator
-from accelerate.utils import gather_object
 from transformers import PreTrainedModel
 
 from ..data.labelled.label_bits import unpack_masks
 from ..metrics.classification_scores import classification_scores
 from ..metrics.overlap import dice_of_counts, overlap_counts, overlap_counts_of_masks
-from .prediction import WindowSettings, classify, native_grid, segment
+from .prediction import (
+    WindowSettings,
+    classify,
+    judge_in_shares,
+    native_grid,
+    segment,
+)
 from .prepared_cases import PreparedCase
 from .task_data import TaskData
 
@@ -64,16 +69,10 @@ def validate(
     Raises:
         ValueError: If the validation cases lack a class that AUROC needs.
     """
-    was_training = model.training
-    model.eval()
-    own = range(accelerator.process_index, len(cases), accelerator.num_processes)
     judge = _overlap if task.is_segmentation else _scores
-    try:
-        with accelerator.autocast():
-            rows = [(index, judge(model, cases[index], task, windows)) for index in own]
-    finally:
-        model.train(was_training)
-    gathered = [row for _, row in sorted(gather_object(rows), key=lambda item: item[0])]
+    gathered = judge_in_shares(
+        model, cases, lambda case: judge(model, case, task, windows), accelerator
+    )
     summarise = _dice if task.is_segmentation else _classification
     numbers = summarise(gathered, cases, task)
     return {f"{PREFIX}{name}": value for name, value in numbers.items()}

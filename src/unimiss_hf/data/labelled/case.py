@@ -93,6 +93,11 @@ class LabelledData:
     problem_type: ProblemType = "single_label_classification"
     problems: tuple[Problem, ...] = ()
 
+    @property
+    def is_multi_label(self) -> bool:
+        """Whether several classes may be true of a case, or of a voxel."""
+        return self.problem_type == "multi_label_classification"
+
 
 @dataclass(frozen=True)
 class LabelledLayout:

@@ -174,7 +174,7 @@ def _require_parts(parts: dict[str, list[LabelledCase]], data: LabelledData) -> 
     targets = [case.target for case in parts["train"]]
     if all(isinstance(target, int) for target in targets):
         missing = sorted(set(range(len(data.class_names))) - set(targets))
-    elif data.problem_type == "multi_label_classification" and targets[0] is not None:
+    elif data.is_multi_label and targets[0] is not None:
         sums = [sum(column) for column in zip(*targets, strict=True)]
         missing = [number for number, count in enumerate(sums) if count == 0]
     else:
