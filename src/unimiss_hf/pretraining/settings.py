@@ -14,8 +14,8 @@ from ..training.recipes import (
     differences,
     json_mapping,
     parse_recipe_and_options,
+    setting,
 )
-from ..training.recipes import setting as _setting
 from .objective import ObjectiveSettings
 from .plan import Phase, Plan
 from .schedules import Schedules
@@ -64,134 +64,130 @@ class PretrainingSettings:
         ValueError: If a setting, or two together, cannot be had.
     """
 
-    output: str = _setting("runs/pretraining", "folder for checkpoints, log and figures")
-    seed: int = _setting(0, "seed of weights, order and views")
+    output: str = setting("runs/pretraining", "folder for checkpoints, log and figures")
+    seed: int = setting(0, "seed of weights, order and views")
 
     # model
-    model_size: str = _setting("small", "tiny or small")
-    num_prototypes: int = _setting(65536, "number of prototypes K")
-    drop_path_rate: float = _setting(0.0, "stochastic depth; the paper writes 0.1")
-    initializer_range: float = _setting(
+    model_size: str = setting("small", "tiny or small")
+    num_prototypes: int = setting(65536, "number of prototypes K")
+    drop_path_rate: float = setting(0.0, "stochastic depth; the paper writes 0.1")
+    initializer_range: float = setting(
         0.02, "standard deviation of the linear layers' and embeddings' first weights"
     )
-    initial_checkpoint: str | None = _setting(
+    initial_checkpoint: str | None = setting(
         None,
         "folder or Hub name whose weights to start from; its size and prototypes are kept, and "
         "model_size, num_prototypes, drop_path_rate and initializer_range play no part",
     )
-    attn_implementation: str = _setting("sdpa", "sdpa or eager")
-    gradient_checkpointing: bool = _setting(False, "recompute blocks backward, to save memory")
-    compile_blocks: bool = _setting(
+    attn_implementation: str = setting("sdpa", "sdpa or eager")
+    gradient_checkpointing: bool = setting(False, "recompute blocks backward, to save memory")
+    compile_blocks: bool = setting(
         False, "compile each block with torch.compile: faster on a GPU, after minutes of compiling"
     )
-    tf32: bool = _setting(
+    tf32: bool = setting(
         False, "round factors of float32 products to TF32 on a GPU: faster, and less exact"
     )
 
     # data
-    dataset_2d: list[str] = _setting([], "Hub name, local folder, or files of radiographs")
-    dataset_3d: list[str] = _setting([], "Hub name, local folder, or files of CT volumes")
-    split_2d: str = _setting(
-        "train", "split of a 2D data set that has them, or several: train+test"
-    )
-    split_3d: str = _setting(
-        "train", "split of a 3D data set that has them, or several: train+test"
-    )
-    config_name_2d: str | None = _setting(None, "configuration of a 2D Hub data set")
-    config_name_3d: str | None = _setting(None, "configuration of a 3D Hub data set")
-    column_2d: str | None = _setting(None, "image column of a 2D data set, when it has several")
-    column_3d: str | None = _setting(None, "volume column of a 3D data set, when it has several")
-    streaming: bool = _setting(False, "read Hub data sets as a stream, without downloading them")
-    spacing: list[float] = _setting([3.0, 1.0, 1.0], "spacing that volumes are resampled to, mm")
-    source_spacing: list[float] | None = _setting(
+    dataset_2d: list[str] = setting([], "Hub name, local folder, or files of radiographs")
+    dataset_3d: list[str] = setting([], "Hub name, local folder, or files of CT volumes")
+    split_2d: str = setting("train", "split of a 2D data set that has them, or several: train+test")
+    split_3d: str = setting("train", "split of a 3D data set that has them, or several: train+test")
+    config_name_2d: str | None = setting(None, "configuration of a 2D Hub data set")
+    config_name_3d: str | None = setting(None, "configuration of a 3D Hub data set")
+    column_2d: str | None = setting(None, "image column of a 2D data set, when it has several")
+    column_3d: str | None = setting(None, "volume column of a 3D data set, when it has several")
+    streaming: bool = setting(False, "read Hub data sets as a stream, without downloading them")
+    spacing: list[float] = setting([3.0, 1.0, 1.0], "spacing that volumes are resampled to, mm")
+    source_spacing: list[float] | None = setting(
         None, "spacing in mm of the volumes' files, when their headers do not tell the truth"
     )
-    grey_window: list[str] | None = _setting(
+    grey_window: list[str] | None = setting(
         None,
         "grey levels of radiographs that become 0 and 1: LEVEL WIDTH, minmax or percentiles; "
         "default: what the file declares",
     )
-    crops_per_volume: int = _setting(1, "samples taken from a volume each time it is read")
-    shuffle_buffer: int = _setting(10_000, "records that are shuffled together")
-    max_bad_fraction: float = _setting(0.05, "share of unreadable records that ends the run")
-    num_workers: int = _setting(0, "processes that read data, per dimension and process")
-    cache_gib: float = _setting(1.0, "decoded files kept in memory per reader, GiB")
+    crops_per_volume: int = setting(1, "samples taken from a volume each time it is read")
+    shuffle_buffer: int = setting(10_000, "records that are shuffled together")
+    max_bad_fraction: float = setting(0.05, "share of unreadable records that ends the run")
+    num_workers: int = setting(0, "processes that read data, per dimension and process")
+    cache_gib: float = setting(1.0, "decoded files kept in memory per reader, GiB")
 
     # views
-    image_size: list[int] = _setting([224, 224], "height, width of 2D views")
-    volume_size: list[int] = _setting([16, 96, 96], "depth, height, width of 3D views")
-    image_window: list[int] = _setting([512, 512], "size images are fitted into before cropping")
-    volume_window: list[int] = _setting([24, 172, 172], "region cut from a volume before cropping")
-    views_2d: dict | str | None = _setting(None, "other settings of 2D views, as JSON")
-    views_3d: dict | str | None = _setting(None, "other settings of 3D views, as JSON")
+    image_size: list[int] = setting([224, 224], "height, width of 2D views")
+    volume_size: list[int] = setting([16, 96, 96], "depth, height, width of 3D views")
+    image_window: list[int] = setting([512, 512], "size images are fitted into before cropping")
+    volume_window: list[int] = setting([24, 172, 172], "region cut from a volume before cropping")
+    views_2d: dict | str | None = setting(None, "other settings of 2D views, as JSON")
+    views_3d: dict | str | None = setting(None, "other settings of 3D views, as JSON")
 
     # order
-    epochs: int | None = _setting(
+    epochs: int | None = setting(
         None, "epochs, of both dimensions together; 200 if max_steps is not given"
     )
-    max_steps: int | None = _setting(None, "optimiser steps, instead of epochs")
-    epochs_per_phase_2d: int = _setting(2, "epochs of 2D before 3D's turn")
-    epochs_per_phase_3d: int = _setting(2, "epochs of 3D before 2D's turn")
-    steps_per_epoch_2d: int | None = _setting(None, "steps of a 2D epoch; default: its length")
-    steps_per_epoch_3d: int | None = _setting(None, "steps of a 3D epoch; default: its length")
-    batch_size_2d: int = _setting(24, "images of a batch")
-    batch_size_3d: int = _setting(24, "volumes of a batch")
-    accumulation_2d: int = _setting(1, "2D batches of an optimiser step")
-    accumulation_3d: int = _setting(1, "3D batches of an optimiser step")
-    samples_per_backward: int | None = _setting(
+    max_steps: int | None = setting(None, "optimiser steps, instead of epochs")
+    epochs_per_phase_2d: int = setting(2, "epochs of 2D before 3D's turn")
+    epochs_per_phase_3d: int = setting(2, "epochs of 3D before 2D's turn")
+    steps_per_epoch_2d: int | None = setting(None, "steps of a 2D epoch; default: its length")
+    steps_per_epoch_3d: int | None = setting(None, "steps of a 3D epoch; default: its length")
+    batch_size_2d: int = setting(24, "images of a batch")
+    batch_size_3d: int = setting(24, "volumes of a batch")
+    accumulation_2d: int = setting(1, "2D batches of an optimiser step")
+    accumulation_3d: int = setting(1, "3D batches of an optimiser step")
+    samples_per_backward: int | None = setting(
         None, "samples that go forward and backward at once; fewer take less memory"
     )
 
-    slice_stride: int = _setting(
+    slice_stride: int = setting(
         1, "every how many slices of a volume one is seen in 2D, from a random first one; 1: all"
     )
 
     # objective
-    teacher_temperature: float = _setting(0.04, "temperature of the teacher's softmax")
-    student_temperature: float = _setting(0.1, "temperature of the student's softmax")
-    centre_momentum: float = _setting(0.9, "share of the old centre kept at each use")
+    teacher_temperature: float = setting(0.04, "temperature of the teacher's softmax")
+    student_temperature: float = setting(0.1, "temperature of the student's softmax")
+    centre_momentum: float = setting(0.9, "share of the old centre kept at each use")
 
     # optimisation
-    base_learning_rate: float = _setting(8e-4, "learning rate per 256 samples of a step")
-    final_learning_rate: float = _setting(1e-6, "learning rate at the end")
-    warmup_epochs: int = _setting(10, "epochs of rising learning rate")
-    weight_decay: float = _setting(0.04, "weight decay at the start")
-    final_weight_decay: float = _setting(0.4, "weight decay at the end")
-    teacher_momentum: float = _setting(0.996, "share of the old teacher kept, at the start")
-    final_teacher_momentum: float = _setting(1.0, "share of the old teacher kept, at the end")
-    gradient_clip: float | None = _setting(0.3, "norm of each parameter's gradient at most")
-    frozen_prototype_epochs: int = _setting(1, "first epochs that leave the prototypes alone")
+    base_learning_rate: float = setting(8e-4, "learning rate per 256 samples of a step")
+    final_learning_rate: float = setting(1e-6, "learning rate at the end")
+    warmup_epochs: int = setting(10, "epochs of rising learning rate")
+    weight_decay: float = setting(0.04, "weight decay at the start")
+    final_weight_decay: float = setting(0.4, "weight decay at the end")
+    teacher_momentum: float = setting(0.996, "share of the old teacher kept, at the start")
+    final_teacher_momentum: float = setting(1.0, "share of the old teacher kept, at the end")
+    gradient_clip: float | None = setting(0.3, "norm of each parameter's gradient at most")
+    frozen_prototype_epochs: int = setting(1, "first epochs that leave the prototypes alone")
 
     # running
-    checkpoint_every: int = _setting(500, "steps between checkpoints")
-    max_checkpoints: int = _setting(3, "newest checkpoints that are kept")
-    best_metric: str | None = _setting(
+    checkpoint_every: int = setting(500, "steps between checkpoints")
+    max_checkpoints: int = setting(3, "newest checkpoints that are kept")
+    best_metric: str | None = setting(
         None,
         "number of log.jsonl, such as loss/volume_to_volume, whose mean since the last checkpoint "
         "tells the best one, which is kept beyond max_checkpoints",
     )
-    best_mode: str = _setting("min", "min if less of best_metric is better; max if more is")
-    push_to_hub: str | None = _setting(
+    best_mode: str = setting("min", "min if less of best_metric is better; max if more is")
+    push_to_hub: str | None = setting(
         None, "repository on the Hub, OWNER/NAME, that checkpoints are uploaded to meanwhile"
     )
-    push_every: int = _setting(1, "every how many checkpoints one is uploaded; the last always")
-    hub_private: bool = _setting(False, "make that repository private, if it is new")
-    hub_training_state: bool = _setting(
+    push_every: int = setting(1, "every how many checkpoints one is uploaded; the last always")
+    hub_private: bool = setting(False, "make that repository private, if it is new")
+    hub_training_state: bool = setting(
         False,
         "also upload what continues the run: optimiser, student, settings, with paths in them",
     )
-    log_every: int = _setting(1, "steps between lines of log.jsonl")
-    probe_every: int | None = _setting(
+    log_every: int = setting(1, "steps between lines of log.jsonl")
+    probe_every: int | None = setting(
         None,
         "steps between probes of the teacher, which need no labels: how well frozen features tell "
         "organs of the sample CT, as probe/knn_accuracy and probe/linear_accuracy of log.jsonl",
     )
-    probe_size: int = _setting(
+    probe_size: int = setting(
         32, "patches of each class that a probe learns from; half as many are tested"
     )
-    report_to: list[str] = _setting([], "trackers: tensorboard, trackio, wandb")
-    resume: str = _setting("auto", "auto: continue what is in the output folder; never: refuse")
-    figures: bool = _setting(True, "draw curves.png and features.png at the end")
+    report_to: list[str] = setting([], "trackers: tensorboard, trackio, wandb")
+    resume: str = setting("auto", "auto: continue what is in the output folder; never: refuse")
+    figures: bool = setting(True, "draw curves.png and features.png at the end")
 
     def __post_init__(self):
         for name in ("dataset_2d", "dataset_3d", "report_to"):
