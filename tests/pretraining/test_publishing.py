@@ -15,9 +15,9 @@ from transformers import AutoImageProcessor, AutoModel
 from folder_contents import files_below
 from loopback_hub import LoopbackHub
 from unimiss_hf import MiTImageProcessor, MiTModel
+from unimiss_hf.hub.upload_queue import HubQueue
 from unimiss_hf.pretraining import Pretrainer
 from unimiss_hf.training import publishing
-from unimiss_hf.training.hub_queue import HubQueue
 
 REPO = "owner/name"
 

@@ -2,7 +2,7 @@
 
 from huggingface_hub import ModelCard
 
-from ..card_rendering import render_card
+from ..hub.card_rendering import render_card
 from .report import ConversionReport
 
 

@@ -10,7 +10,7 @@ from huggingface_hub.errors import HFValidationError
 from huggingface_hub.utils import validate_repo_id
 from transformers import PreTrainedModel
 
-from ..card_rendering import render_card
+from ..hub.card_rendering import render_card
 from .settings import FinetuningSettings
 from .task_data import TaskData
 

@@ -6,7 +6,7 @@ from huggingface_hub import ModelCard
 from huggingface_hub.errors import HFValidationError
 from huggingface_hub.utils import validate_repo_id
 
-from ..card_rendering import render_card
+from ..hub.card_rendering import render_card
 from ..modeling_mit import MiTForPreTraining
 from .settings import PretrainingSettings
 

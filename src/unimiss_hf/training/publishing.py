@@ -4,8 +4,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol
 
+from ..hub.upload_queue import HubQueue
 from .checkpoints import MANIFEST
-from .hub_queue import HubQueue
 
 # The part of a checkpoint that only a continuation needs
 TRAINING_STATE = "training_state"

@@ -10,7 +10,7 @@ from datasets.splits import SplitDict, SplitInfo
 from datasets.utils.metadata import MetadataConfigs
 from huggingface_hub import DatasetCard, DatasetCardData
 
-from ...card_rendering import render_text
+from ...hub.card_rendering import render_text
 from ..layouts.item import License
 from .shard_writing import FEATURES
 from .summary import Summary

@@ -8,8 +8,8 @@ from typing import Any
 from huggingface_hub import CommitOperationAdd, HfApi
 from huggingface_hub.errors import HFValidationError, HTTPError, RevisionNotFoundError
 
+from ...hub.upload_attempt import explain
 from ...input_checks_mit import did_you_mean, near_matches
-from ...training.hub_upload import explain
 from ..prepared import PART_OF_DIMENSION
 from ..prepared_folders import NOTE, find_in_folder
 from .card import retitled

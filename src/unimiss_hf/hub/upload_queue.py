@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 # Its file, not its module: importing this package takes seconds.
-_PROGRAM = Path(__file__).with_name("hub_upload.py")
+_PROGRAM = Path(__file__).with_name("upload_attempt.py")
 # Between two attempts (seconds)
 _LONGEST_WAIT = 600.0
 # An attempt that takes longer (seconds) hangs: connections to the Hub have no time limit.
@@ -27,10 +27,10 @@ _POLL_SECONDS = 0.05
 class HubQueue:
     """Uploads folders to one repository in the background, the newest first and only.
 
-    Training is never held up: an attempt is a process of its own (`hub_upload.py`), and all that
-    happens in this one is a look at it in [`poll`], between two steps. What fails is told once,
-    and tried again later and later, until it is there. A newer folder takes the place of one that
-    still waits.
+    Training is never held up: an attempt is a process of its own (`upload_attempt.py`), and all
+    that happens in this one is a look at it in [`poll`], between two steps. What fails is told
+    once, and tried again later and later, until it is there. A newer folder takes the place of one
+    that still waits.
 
     Folders wait in `folder`, under names in their order, and are deleted when they are uploaded:
     what is there was not, and the next run takes it up.

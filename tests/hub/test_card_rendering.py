@@ -1,7 +1,7 @@
 import jinja2
 import pytest
 
-from unimiss_hf.card_rendering import render_card
+from unimiss_hf.hub.card_rendering import render_card
 
 
 def test_a_value_that_is_missing_is_told():

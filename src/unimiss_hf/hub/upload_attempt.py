@@ -1,6 +1,6 @@
 """One attempt to bring a folder to the Hub, as a program of its own.
 
-    python hub_upload.py '{"repo": "owner/name", "folder": "run/to_upload/step-00000120"}'
+    python upload_attempt.py '{"repo": "owner/name", "folder": "run/to_upload/step-00000120"}'
 
 A process of its own can be ended at any moment, shares no lock and no interpreter with training,
 and imports nothing but huggingface_hub, so it starts at once. It prints one line of JSON:

@@ -11,8 +11,8 @@ import psutil
 import pytest
 
 from loopback_hub import LoopbackHub
-from unimiss_hf.training import hub_queue
-from unimiss_hf.training.hub_queue import HubQueue
+from unimiss_hf.hub import upload_queue
+from unimiss_hf.hub.upload_queue import HubQueue
 
 SECONDS = 60
 REPO = "owner/name"
@@ -207,7 +207,7 @@ queue.start()
 time.sleep(600)
 """
     hub.silent = True
-    process = start(hub_queue, program, tmp_path / "to_upload")
+    process = start(upload_queue, program, tmp_path / "to_upload")
 
     def uploads() -> list[psutil.Process]:
         return [

@@ -1,0 +1,1 @@
+"""The Hub: model cards, what goes there, and how it gets there."""
