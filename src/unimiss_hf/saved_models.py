@@ -9,6 +9,7 @@ import torch
 from transformers import AutoConfig, PreTrainedModel
 
 from .configuration_mit import MiTConfig
+from .hub.fetching import fetch_model, split_revision
 from .image_processing_mit import MiTImageProcessor
 from .input_checks_mit import did_you_mean, near_matches
 from .modeling_mit import MiTModel
@@ -27,22 +28,41 @@ def choose_device(name: str) -> torch.device:
     return torch.device(name)
 
 
+def locate(model: str) -> Path:
+    """Find the folder of a model, which a repository on the Hub is downloaded into.
+
+    Args:
+        model: Folder, or `"owner/name"` or `"owner/name@revision"` on the Hub.
+
+    Returns:
+        The folder; of a repository, that in the cache, so that all of a model is of one commit.
+
+    Raises:
+        OSError: If there is no such model; a path with a slip of the pen is not looked for on the
+            Hub, and near matches are named. See [`fetch_model`] for what the Hub refuses.
+        ValueError: If it is neither a folder nor a name.
+    """
+    path = Path(model).expanduser()
+    if path.is_dir():
+        return path
+    if path.exists():
+        raise FileNotFoundError(
+            f"{model} is a file; wanted the folder with a model's config.json and weights."
+        )
+    close = near_matches(path)
+    if close or model.startswith((".", "/", "~")) or split_revision(model)[0].count("/") > 1:
+        raise FileNotFoundError(f"There is no folder {model} with a model.{did_you_mean(close)}")
+    return fetch_model(model)
+
+
 def open_config(model: str) -> MiTConfig:
     """Load the configuration of a folder or a repository on the Hub.
 
     Raises:
-        OSError: If there is no such model; a path with a slip of the pen is not looked for on the
-            Hub, and near matches are named.
+        OSError: If there is no such model, see [`locate`].
         ValueError: If it is no MiT.
     """
-    path = Path(model)
-    if not path.is_dir():
-        close = near_matches(path)
-        if close or model.startswith((".", "/", "~")) or model.count("/") > 1:
-            raise FileNotFoundError(
-                f"There is no folder {model} with a model.{did_you_mean(close)}"
-            )
-    config = AutoConfig.from_pretrained(model)
+    config = AutoConfig.from_pretrained(locate(model))
     if not isinstance(config, MiTConfig):
         raise ValueError(
             f"{model} is a {config.model_type!r} model; wanted {MiTConfig.model_type!r}."
@@ -63,7 +83,11 @@ def open_encoder(model: str, config: MiTConfig, dtype: torch.dtype = torch.float
         ValueError: If some of them are missing, or have other shapes.
     """
     encoder, report = MiTModel.from_pretrained(
-        model, config=config, dtype=dtype, output_loading_info=True, ignore_mismatched_sizes=True
+        locate(model),
+        config=config,
+        dtype=dtype,
+        output_loading_info=True,
+        ignore_mismatched_sizes=True,
     )
     require_weights(model, "the encoder's weights", "features", report)
     return encoder.eval()
@@ -98,7 +122,7 @@ def open_processor(model: str, changes: dict[str, Any]) -> MiTImageProcessor:
         OSError: If the model comes without a processor.
         TypeError, ValueError: If there is no such setting, or it cannot be had.
     """
-    saved = MiTImageProcessor.from_pretrained(model)
+    saved = MiTImageProcessor.from_pretrained(locate(model))
     return MiTImageProcessor(**{**saved.to_dict(), **changes})
 
 

@@ -127,7 +127,7 @@ def test_a_description_of_another_kind(finished, organs, tmp_path):
 @pytest.mark.parametrize(
     ("changes", "told"),
     [
-        ({"model": None}, "Give --model, a fine-tuned model's folder, and --dataset"),
+        ({"model": None}, "Give --model, a fine-tuned model's folder or name, and --dataset"),
         ({"part": "tests"}, "part is 'tests'; it must be one of train, validation, test, all"),
         ({"bootstrap": -1}, "bootstrap is -1"),
         ({"window_batch_size": 0}, "window_batch_size is 0"),

@@ -7,9 +7,17 @@ from typing import Any
 import torch
 
 from .. import __version__
+from ..hub.fetching import commit_of
 from ..image_processing_mit import MiTImageProcessor
 from ..modeling_mit import MiTModel
-from ..saved_models import choose_device, digest_of, open_config, open_encoder, open_processor
+from ..saved_models import (
+    choose_device,
+    digest_of,
+    locate,
+    open_config,
+    open_encoder,
+    open_processor,
+)
 from .settings import ExtractionSettings
 
 
@@ -48,7 +56,7 @@ def describe_features(network: Network, settings: ExtractionSettings) -> dict[st
     description = {
         "package_version": __version__,
         "model": settings.model,
-        "commit": getattr(network.model.config, "_commit_hash", None),
+        "commit": commit_of(locate(settings.model)),
         "weights": digest_of(network.model),
         "processor": processor,
         "source_spacing": settings.source_spacing,

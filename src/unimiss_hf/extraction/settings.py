@@ -24,7 +24,11 @@ class ExtractionSettings:
         ValueError: If a setting cannot be had.
     """
 
-    model: str = field(metadata={"help": "folder or Hub name of a MiT, with its processor"})
+    model: str = field(
+        metadata={
+            "help": "folder or owner/name[@revision] of a MiT, with its processor"
+        }
+    )
     output: str = field(metadata={"help": "Parquet file to write, such as features.parquet"})
 
     # what is extracted

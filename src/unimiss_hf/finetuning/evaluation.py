@@ -16,7 +16,7 @@ from transformers import PreTrainedModel
 from ..classification_mit import MiTForImageClassification
 from ..data.labelled.case import SPLITS, LabelledCase
 from ..image_processing_mit import MiTImageProcessor
-from ..input_checks_mit import did_you_mean, near_matches
+from ..saved_models import locate
 from ..segmentation_mit import MiTForSemanticSegmentation
 from ..training.recipes import (
     check_at_least,
@@ -42,7 +42,7 @@ class EvaluationSettings:
         ValueError: If a setting cannot be had.
     """
 
-    model: str | None = setting(None, "folder of a fine-tuned model")
+    model: str | None = setting(None, "folder of a fine-tuned model, or its name on the Hub")
     dataset: str | None = setting(None, "the data set's folder, as it is downloaded")
     output: str = setting("runs/evaluation", "folder for results.json, cases.csv and figures")
     part: str = setting(
@@ -71,7 +71,9 @@ class EvaluationSettings:
             )
         check_types(self)
         if self.model is None or self.dataset is None:
-            raise ValueError("Give --model, a fine-tuned model's folder, and --dataset, a folder.")
+            raise ValueError(
+                "Give --model, a fine-tuned model's folder or name, and --dataset, a folder."
+            )
         if self.part not in PARTS:
             raise ValueError(f"part is {self.part!r}; it must be one of {', '.join(PARTS)}.")
         check_at_least(self, 1, ("window_batch_size",))
@@ -125,10 +127,7 @@ def evaluate_model(
         ValueError: If the model was not fine-tuned here, has other classes than the data set, or
             if a case cannot be scored; if the output folder holds scores of something else.
     """
-    folder = Path(settings.model).expanduser()
-    if not folder.is_dir():
-        near = did_you_mean(near_matches(folder, hidden=False))
-        raise FileNotFoundError(f"There is no folder {folder} with a fine-tuned model.{near}")
+    folder = locate(settings.model)
     description = TaskDescription.load(folder)
     opened = _settings_of_training(settings, description)
     task = open_task_data(opened, settings.part != "all")
@@ -168,9 +167,8 @@ def _about(
     scoring: ScoringSettings,
 ) -> dict[str, Any]:
     """What `results.json` says of the scores."""
-    folder = Path(settings.model).expanduser()
     return {
-        "model": folder.name if folder.name != "model" else folder.resolve().parent.name,
+        "model": _name_of(settings.model),
         "data": {
             "layout": task.layout.name,
             "title": task.layout.title,
@@ -186,6 +184,14 @@ def _about(
         "dimension": f"{task.num_axes}d",
         "settings": dataclasses.asdict(scoring),
     }
+
+
+def _name_of(model: str) -> str:
+    """What to call a model: a repository by its name, a run's `model` by the run's folder."""
+    folder = Path(model).expanduser()
+    if not folder.is_dir():
+        return model
+    return folder.name if folder.name != "model" else folder.resolve().parent.name
 
 
 def _require_own_folder(output: Path, about: dict[str, Any]) -> None:

@@ -13,7 +13,7 @@ from ..classification_mit import MiTForImageClassification
 from ..configuration_mit import MiTConfig
 from ..data.labelled.case import LabelledData, Task
 from ..image_processing_mit import MiTImageProcessor
-from ..saved_models import open_config
+from ..saved_models import locate, open_config
 from ..segmentation_mit import MiTForSemanticSegmentation
 from .settings import FinetuningSettings
 
@@ -88,7 +88,7 @@ def open_model(
     else:
         open_config(settings.model)  # tells of what is not there, or no MiT
         model, report = model_class.from_pretrained(
-            settings.model,
+            locate(settings.model),
             dtype=torch.float32,
             output_loading_info=True,
             ignore_mismatched_sizes=True,
@@ -127,7 +127,7 @@ def open_processor(settings: FinetuningSettings) -> MiTImageProcessor:
     saved: dict[str, Any] = {}
     if settings.model is not None:
         open_config(settings.model)
-        saved = MiTImageProcessor.from_pretrained(settings.model).to_dict()
+        saved = MiTImageProcessor.from_pretrained(locate(settings.model)).to_dict()
         saved = {name: saved[name] for name in MiTImageProcessor.valid_kwargs.__annotations__}
     return MiTImageProcessor(**{**saved, **(settings.processor or {})})
 

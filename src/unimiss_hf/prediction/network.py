@@ -12,6 +12,7 @@ from ..image_processing_mit import MiTImageProcessor
 from ..saved_models import (
     choose_device,
     digest_of,
+    locate,
     open_config,
     open_processor,
     require_weights,
@@ -75,7 +76,7 @@ def load_network(settings: PredictionSettings) -> Network:
     # Only training needs auxiliary heads.
     options = {"deep_supervision": False} if task == "segmentation" else {}
     model, report = model_class.from_pretrained(
-        settings.model, output_loading_info=True, ignore_mismatched_sizes=True, **options
+        locate(settings.model), output_loading_info=True, ignore_mismatched_sizes=True, **options
     )
     wanted = f"the weights of a {model_class.__name__}"
     require_weights(settings.model, wanted, "predictions", report)

@@ -11,6 +11,7 @@ from accelerate.utils import gather_object, set_seed
 
 from ..data.stream import TooManyBadRecordsError
 from ..modeling_mit import MiTForPreTraining
+from ..saved_models import locate
 from ..training.failures import NonFiniteLossError
 from ..training.host_memory import keep_freed_memory
 from ..training.progress import Progress
@@ -179,7 +180,7 @@ class Pretrainer:
         set_seed(settings.seed)
         if settings.initial_checkpoint:
             student = MiTForPreTraining.from_pretrained(
-                settings.initial_checkpoint,
+                locate(settings.initial_checkpoint),
                 attn_implementation=settings.attn_implementation,
                 dtype=torch.float32,
             )

@@ -15,6 +15,7 @@ from ..data.labelled.catalog import find_labelled_layout
 from ..data.labelled.splits import split_cases
 from ..image_processing_mit import MiTImageProcessor
 from ..modeling_mit import MiTModel
+from ..saved_models import locate
 from ..sliding_windows_mit import extract_features
 
 
@@ -95,7 +96,7 @@ def load_processor(model: str) -> MiTImageProcessor:
         OSError: If the model comes without one.
         ValueError: If it is of another kind.
     """
-    processor = AutoImageProcessor.from_pretrained(model)
+    processor = AutoImageProcessor.from_pretrained(locate(model))
     if not isinstance(processor, MiTImageProcessor):
         raise ValueError(
             f"{model} comes with a {type(processor).__name__}; wanted a MiTImageProcessor."
