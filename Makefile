@@ -6,7 +6,7 @@ BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help install sample sample-organs pretrain finetune test format clean
+.PHONY: help install sample sample-organs pretrain finetune docs test format clean
 
 help:
 	@echo 'make pretrain   pretrain on the sample CT: a few minutes on two CPU cores'
@@ -15,6 +15,7 @@ help:
 	@echo 'make sample     only prepare the sample data, in data/sample'
 	@echo 'make sample-organs   slabs and radiographs with five organs, in data/sample_organs'
 	@echo 'make install    only make .venv with the package in it'
+	@echo 'make docs       build the documentation, in build/docs'
 	@echo 'make format     format the code'
 	@echo 'make clean      remove .venv and what was built; runs/ and data/ stay'
 
@@ -67,6 +68,16 @@ test: $(VENV)/.installed-test
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/python -m pytest --numprocesses auto --dist worksteal
+
+$(VENV)/.installed-docs: $(VENV)/.installed
+	$(PIP) --constraint constraints.txt --editable '.[docs]'
+	@touch $@
+
+# The variable silences an announcement of the theme's about another program.
+docs: $(VENV)/.installed-docs
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+	@echo 'Documentation: build/docs/index.html  (search needs a server:' \
+		'$(BIN)/python -m http.server --bind 127.0.0.1 --directory build/docs)'
 
 format: $(VENV)/.installed-test
 	$(BIN)/ruff check --fix .
