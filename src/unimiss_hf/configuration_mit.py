@@ -19,7 +19,7 @@ class MiTConfig(BackboneConfigMixin, PreTrainedConfig):
     Stages are listed from the finest to the coarsest in the encoder, and from the coarsest to the
     finest in the decoder.
 
-    Args:
+    Attributes:
         stem_channels: Channels of the convolutional stem.
         hidden_sizes: Width of each encoder stage.
         depths: Number of blocks of each encoder stage.

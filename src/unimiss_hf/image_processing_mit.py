@@ -82,7 +82,7 @@ class MiTImageProcessor(BaseImageProcessor):
     clipped to `window` and scaled. A slice of a CT is resized like a radiograph, then clipped and
     scaled like a volume: pretraining sees slices so.
 
-    Args:
+    Attributes:
         image_size: `{"height": 224, "width": 224}` of 2D inputs; `None` keeps the size they have.
         num_channels: of 2D inputs, 1 (which the networks take for 3 equal ones) or 3.
         grey_window: the (level, width) of a radiograph's stored grey levels that become [0, 1];

@@ -91,11 +91,10 @@ def predict_probabilities(
 
     Logits are averaged over windows and mirror images and interpolated; then a softmax over the
     classes, or each one's sigmoid of a multi-label model, makes them probabilities. So the class
-    with the highest is the label of [`predict_labels`].
+    with the highest is the label of [`predict_labels`]. What is not told here is as
+    [`predict_labels`] takes it.
 
     Args:
-        model, pixel_values, grid, window, overlap, batch_size, mirror, accumulate_on: As
-            [`predict_labels`] takes them.
         dtype: `numpy.float32`, or `numpy.float16` for half the memory, to three digits.
         largest: The most bytes that the result may have.
 

@@ -136,7 +136,7 @@ class SelfDistillationObjective(nn.Module):
         """Cross-entropies in which one student output takes part.
 
         Args:
-            targets: What [`targets`][SelfDistillationObjective.targets] returned for the batch.
+            targets: What `targets` returned for the batch.
             output: Which output of the student: `"image"`, `"volume"` or `"slices"`.
             view: Which view it is of, 0 or 1; it is compared with the teacher's other view.
             logits: `(samples, prototypes)`, for samples `start … start + samples` of the batch.
