@@ -8,6 +8,7 @@ import base64
 import hashlib
 import json
 import re
+import socket
 import threading
 import time
 from dataclasses import dataclass, field
@@ -33,20 +34,36 @@ class Commit:
 
 @dataclass
 class Repository:
-    """A repository, and how it was asked for."""
+    """A repository, how it was asked for, and its branches.
+
+    Attributes:
+        request: What the client sent to make it.
+        branches: Commits by the branch's name, the newest last.
+        gate: Whether only those who are granted access may download files.
+        granted: The tokens of those.
+    """
 
     request: dict[str, Any]
-    commits: list[Commit] = field(default_factory=list)
+    branches: dict[str, list[Commit]] = field(default_factory=lambda: {"main": []})
+    gate: bool = False
+    granted: set[str] = field(default_factory=set)
 
-    def add(self, message: str, files: dict[str, bytes]) -> Commit:
-        sha = hashlib.sha1(f"{len(self.commits)} {message}".encode()).hexdigest()
-        self.commits.append(Commit(sha, message, files))
-        return self.commits[-1]
+    @property
+    def commits(self) -> list[Commit]:
+        return self.branches["main"]
+
+    def add(self, message: str, files: dict[str, bytes], branch: str = "main") -> Commit:
+        commits = self.branches[branch]
+        sha = hashlib.sha1(f"{branch} {len(commits)} {message}".encode()).hexdigest()
+        commits.append(Commit(sha, message, files))
+        return commits[-1]
 
     def at(self, revision: str) -> Commit | None:
-        if revision in ("main", "refs/heads/main"):
-            return self.commits[-1]
-        return next((commit for commit in self.commits if commit.sha == revision), None)
+        commits = self.branches.get(revision.removeprefix("refs/heads/"))
+        if commits:
+            return commits[-1]
+        every = (commit for commits in self.branches.values() for commit in commits)
+        return next((commit for commit in every if commit.sha == revision), None)
 
 
 class LoopbackHub:
@@ -57,6 +74,8 @@ class LoopbackHub:
         requests: Every request so far, as `"POST /api/repos/create"`.
         delay: Seconds before each answer; may be changed at any time.
         silent: Whether requests are taken and not answered while it lasts.
+        drops: How many of the next transfers of large files break off half-way, by the method,
+            `"GET"` or `"PUT"`.
 
     ```python
     >>> with LoopbackHub() as hub:
@@ -71,6 +90,7 @@ class LoopbackHub:
         self.large: dict[str, bytes] = {}
         self.delay = 0.0
         self.silent = False
+        self.drops = {"GET": 0, "PUT": 0}
         self.lock = threading.RLock()
         self._failures = 0
         self._status = 500
@@ -131,6 +151,14 @@ class LoopbackHub:
         repository = self.repositories.get((kind, name))
         return [commit.message for commit in repository.commits[1:]] if repository else []
 
+    def drops_now(self, method: str, size: int) -> bool:
+        """Whether this transfer is one of those that break off."""
+        with self.lock:
+            if size < LARGE_BYTES or self.drops[method] == 0:
+                return False
+            self.drops[method] -= 1
+            return True
+
     def next_failure(self) -> int | None:
         with self.lock:
             if self._failures > 0:
@@ -174,6 +202,11 @@ class _Handler(BaseHTTPRequestHandler):
     def _serve(self) -> None:
         url = urlsplit(self.path)
         path = unquote(url.path)
+        length = int(self.headers.get("Content-Length", 0))
+        if self.command == "PUT" and self.hub.drops_now("PUT", length):
+            self.rfile.read(length // 2)
+            self._hang_up()
+            return
         body = self._body()
         self.hub.requests.append(f"{self.command} {path}")
         time.sleep(self.hub.delay)
@@ -203,11 +236,17 @@ class _Handler(BaseHTTPRequestHandler):
         else:
             self._refuse(404, f"This Hub does not know {path}.")
 
+    def _hang_up(self) -> None:
+        self.close_connection = True
+        self.connection.shutdown(socket.SHUT_RDWR)
+
+    def _token(self) -> str | None:
+        scheme, _, token = self.headers.get("Authorization", "").partition(" ")
+        return token if scheme == "Bearer" else None
+
     def _may_write(self) -> bool:
         # A large file's own address is a secret, so no token goes with it.
-        return self.path.startswith("/large/") or (
-            self.headers.get("Authorization") == f"Bearer {TOKEN}"
-        )
+        return self.path.startswith("/large/") or self._token() == TOKEN
 
     def _body(self) -> bytes:
         if self.headers.get("Transfer-Encoding", "").lower() != "chunked":
@@ -223,19 +262,25 @@ class _Handler(BaseHTTPRequestHandler):
         self, kind: str, name: str, rest: str, query: dict[str, str], body: bytes
     ) -> None:
         repository = self.hub.repositories.get((kind, name))
-        if repository is None:
-            self._refuse(404, "Repository not found", "RepoNotFound")
+        if repository is None or self._is_hidden(repository):
+            self._refuse_repository()
             return
         verb, _, argument = rest.partition("/")
-        if verb == "preupload":
-            held = repository.commits[-1].files
+        if verb in ("preupload", "commit") and argument not in repository.branches:
+            self._refuse(404, f"Revision {argument} not found", "RevisionNotFound")
+        elif verb == "preupload":
+            held = repository.branches[argument][-1].files
             self._answer({"files": [_mode(file, held) for file in json.loads(body)["files"]]})
         elif verb == "commit":
-            self._commit(kind, name, repository, body)
+            self._commit(kind, name, repository, argument, body)
+        elif verb == "branch":
+            self._make_branch(repository, argument)
         elif verb == "refs":
-            branch = {"name": "main", "ref": "refs/heads/main"}
-            branch["targetCommit"] = repository.commits[-1].sha
-            self._answer({"branches": [branch], "converts": [], "tags": []})
+            branches = [
+                {"name": branch, "ref": f"refs/heads/{branch}", "targetCommit": commits[-1].sha}
+                for branch, commits in repository.branches.items()
+            ]
+            self._answer({"branches": branches, "converts": [], "tags": []})
         else:
             revision, _, folder = argument.partition("/")
             commit = repository.at(revision or "main")
@@ -262,6 +307,14 @@ class _Handler(BaseHTTPRequestHandler):
                 self._answer([entry for path in paths for entry in _entries(commit, path)])
             else:
                 self._refuse(404, f"This Hub does not know {rest} of a repository.")
+
+    def _is_hidden(self, repository: Repository) -> bool:
+        return repository.request.get("visibility") == "private" and self._token() != TOKEN
+
+    def _refuse_repository(self) -> None:
+        # Whoever is not logged in does not learn whether there is one.
+        status = 404 if self._token() else 401
+        self._refuse(status, "Repository not found", "RepoNotFound")
 
     def _form(self, body: bytes) -> dict[str, list[str]]:
         if "json" in self.headers.get("Content-Type", ""):
@@ -308,10 +361,20 @@ class _Handler(BaseHTTPRequestHandler):
         self.hub.large[oid] = body
         self._answer({})
 
-    def _commit(self, kind: str, name: str, repository: Repository, body: bytes) -> None:
+    def _make_branch(self, repository: Repository, branch: str) -> None:
+        with self.hub.lock:
+            if branch in repository.branches:
+                self._refuse(409, f"Reference already exists: {branch}")
+                return
+            repository.branches[branch] = [repository.commits[-1]]
+        self._answer({})
+
+    def _commit(
+        self, kind: str, name: str, repository: Repository, branch: str, body: bytes
+    ) -> None:
         message = ""
         with self.hub.lock:
-            files = dict(repository.commits[-1].files)
+            files = dict(repository.branches[branch][-1].files)
             for line in body.splitlines():
                 entry = json.loads(line)
                 key, value = entry["key"], entry["value"]
@@ -329,7 +392,7 @@ class _Handler(BaseHTTPRequestHandler):
                 else:
                     self._refuse(400, f"This Hub does not know {key} in a commit.")
                     return
-            commit = repository.add(message, files)
+            commit = repository.add(message, files, branch)
         url = f"{self.hub.endpoint}/{'datasets/' if kind == 'datasets' else ''}{name}"
         self._answer({"commitUrl": f"{url}/commit/{commit.sha}", "commitOid": commit.sha})
 
@@ -349,9 +412,16 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _send_file(self, kind: str, name: str, revision: str, path: str) -> None:
         repository = self.hub.repositories.get((kind, name))
-        commit = repository.at(revision) if repository else None
+        if repository is None or self._is_hidden(repository):
+            self._refuse_repository()
+            return
+        if repository.gate and self._token() not in repository.granted:
+            status = 403 if self._token() else 401
+            self._refuse(status, f"Access to model {name} is restricted.", "GatedRepo")
+            return
+        commit = repository.at(revision)
         if commit is None:
-            self._refuse(404, "Not found", "RevisionNotFound" if repository else "RepoNotFound")
+            self._refuse(404, "Not found", "RevisionNotFound")
             return
         if path not in commit.files:
             self._refuse(404, f"{path} not found", "EntryNotFound", {"X-Repo-Commit": commit.sha})
@@ -393,7 +463,10 @@ class _Handler(BaseHTTPRequestHandler):
             self.send_header(name, value)
         self.send_header("Content-Length", str(len(content)))
         self.end_headers()
-        if self.command != "HEAD":
+        if self.command == "GET" and self.hub.drops_now("GET", len(content)):
+            self.wfile.write(content[: len(content) // 2])
+            self._hang_up()
+        elif self.command != "HEAD":
             self.wfile.write(content)
 
 
