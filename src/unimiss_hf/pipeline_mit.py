@@ -17,6 +17,7 @@ from transformers.pipelines.pt_utils import PipelineDataset, PipelineIterator
 
 from .image_inputs_mit import split_inputs
 from .label_restoring_mit import InputGrid, label_map, mask_map
+from .received_files_mit import InputBounds, open_received
 from .sliding_windows_mit import extract_features, predict_logits
 from .whole_prediction_mit import predict_labels
 
@@ -70,6 +71,8 @@ class MedicalPipeline(Pipeline):
     _result_parameters: ClassVar[tuple[str, ...]] = ()
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
+        # What `pipeline` has used to load the model it passes on, as if it were a parameter.
+        kwargs.pop("local_files_only", None)
         super().__init__(*args, **kwargs)
         self.model.eval()
 
@@ -354,10 +357,13 @@ def _voxel_volume(segmentation: Any, prepared: PipelineInput) -> float | None:
     return None if affine is None else float(abs(np.linalg.det(affine[:3, :3]))) / 1000
 
 
+# InputBounds and open_received are for servers, which come by this module with the pipeline.
 __all__ = [
+    "InputBounds",
     "MedicalFeatureExtractionPipeline",
     "MedicalImageClassificationPipeline",
     "MedicalImageSegmentationPipeline",
     "MedicalPipeline",
     "PipelineInput",
+    "open_received",
 ]

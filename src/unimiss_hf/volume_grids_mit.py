@@ -6,6 +6,7 @@ The world is that of NIfTI, in mm: x towards the patient's right, y anterior, z 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextvars import ContextVar
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -15,8 +16,10 @@ from torch.nn import functional
 from .lazy_nibabel_mit import nibabel
 
 AXES = ("depth", "height", "width")
+LARGEST_VOLUME: ContextVar[int] = ContextVar("LARGEST_VOLUME", default=2**31)
+"""Voxels that resampling makes at most: 8 GiB as float32. A server sets what it can afford."""
+
 _SPACING_TOLERANCE = 1e-3  # of the spacing, or of a mm where it is larger
-_LARGEST_VOLUME = 2**31  # voxels; 8 GiB as float32
 _UNTURNED = np.array([[0.0, 1.0], [1.0, 1.0], [2.0, 1.0]])
 
 
@@ -153,10 +156,11 @@ def resample(
     """Resample `(depth, height, width)` from one spacing in mm to another, antialiased.
 
     Raises:
-        ValueError: if the result would be absurdly large; it names the volume.
+        ValueError: if the result, or what is made on the way to it, would be larger than
+            `LARGEST_VOLUME`; it names the volume.
     """
     depth, height, width = resampled_shape(volume.shape, native, wanted)
-    if depth * height * width > _LARGEST_VOLUME:
+    if max(depth, len(volume)) * height * width > LARGEST_VOLUME.get():
         raise ValueError(
             f"{name} of shape {volume.shape} and spacing {tuple(native)} mm would have shape "
             f"{(depth, height, width)} at a spacing of {tuple(wanted)} mm. Check its spacing; give "
