@@ -162,7 +162,7 @@ def resample(
     depth, height, width = resampled_shape(volume.shape, native, wanted)
     if max(depth, len(volume)) * height * width > LARGEST_VOLUME.get():
         raise ValueError(
-            f"{name} of shape {volume.shape} and spacing {tuple(native)} mm would have shape "
+            f"{name}, {volume.shape} voxels with a spacing of {tuple(native)} mm, would have shape "
             f"{(depth, height, width)} at a spacing of {tuple(wanted)} mm. Check its spacing; give "
             f"the true one as source_spacing, or a coarser spacing."
         )

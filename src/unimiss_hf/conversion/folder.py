@@ -11,6 +11,7 @@ from pathlib import Path
 import torch
 from safetensors import SafetensorError
 
+from ..hub.endpoint_files import add_endpoint
 from ..image_processing_mit import MiTImageProcessor
 from ..modeling_mit import MiTForPreTraining
 from .checkpoint_reading import read_checkpoint
@@ -86,6 +87,7 @@ def convert_checkpoint(
     def fill(target: Path) -> None:
         model.save_pretrained(target)
         MiTImageProcessor().save_pretrained(target)
+        add_endpoint(target)
         card.save(target / "README.md")
 
     _write(folder.resolve(), fill)
