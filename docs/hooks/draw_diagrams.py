@@ -26,6 +26,7 @@ _DRAW = """async text => {
 
 
 def main() -> int:
+    """Draw each diagram that a page has, and delete the others; return the exit status."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("script", type=Path, metavar="MERMAID_JS")
     script = parser.parse_args().script

@@ -1,16 +1,18 @@
 """Mermaid diagrams as pictures, so that a page needs no script from elsewhere to show them.
 
 GitHub draws a block of mermaid itself. Here each is replaced by an SVG file whose name holds the
-digest of its text: a changed diagram ends the build until `draw_diagrams.py` has drawn it anew.
+digest of its text: a changed diagram is warned of until `draw_diagrams.py` has drawn it anew.
 """
 
 import hashlib
+import logging
 import os
 import re
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from mkdocs.exceptions import PluginError
+# Its warnings are errors of a strict build.
+logger = logging.getLogger("mkdocs.hooks.drawn_diagrams")
 
 _BLOCK = re.compile(r"^```mermaid\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 _HEADING = re.compile(r"^#+ (.+)$", re.MULTILINE)
@@ -36,14 +38,15 @@ def on_page_markdown(markdown: str, page: Any, config: Any, **_: Any) -> str:
         page: The page, whose place the picture is named from.
         config: Of mkdocs.
 
-    Raises:
-        PluginError: If a diagram was not drawn since it changed.
+    Returns:
+        The text. A diagram that was not drawn since it changed is warned of, and left as it is.
     """
 
     def picture(found: re.Match[str]) -> str:
         name = _name(found[1])
         if not (folder_of(config.docs_dir) / name).is_file():
-            raise PluginError(f"{page.file.src_uri}: a diagram is not drawn yet. Run: {_DRAW}")
+            logger.warning("%s: a diagram is not drawn yet. Run: %s", page.file.src_uri, _DRAW)
+            return found[0]
         headings = _HEADING.findall(markdown[: found.start()])
         place = os.path.relpath(_FOLDER, PurePosixPath(page.file.src_uri).parent)
         return f"![Diagram: {headings[-1]}]({place}/{name}){{ .diagram }}"
