@@ -6,14 +6,15 @@ BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help install sample sample-organs pretrain finetune docs test format clean
+.PHONY: help install sample sample-organs sample-views pretrain finetune docs test format clean
 
 help:
 	@echo 'make pretrain   pretrain on the sample CT: a few minutes on two CPU cores'
-	@echo 'make finetune   fine-tune on five organs of the sample CT, in 3D and 2D: some minutes'
+	@echo 'make finetune   fine-tune on the sample CT: five organs in 3D and 2D, views: some minutes'
 	@echo 'make test       lint and run all tests'
 	@echo 'make sample     only prepare the sample data, in data/sample'
 	@echo 'make sample-organs   slabs and radiographs with five organs, in data/sample_organs'
+	@echo 'make sample-views   radiographs in folders of the view that each is, in data/sample_views'
 	@echo 'make install    only make .venv with the package in it'
 	@echo 'make docs       build the documentation, in build/docs'
 	@echo 'make format     format the code'
@@ -44,6 +45,9 @@ sample: $(VENV)/.installed
 sample-organs: $(VENV)/.installed
 	$(BIN)/python -m unimiss_hf.data.sample_organs data/sample_organs
 
+sample-views: $(VENV)/.installed
+	$(BIN)/python -m unimiss_hf.data.sample_views data/sample_views
+
 # One process, as there is one volume; all cores, as `accelerate launch` gives a process one core.
 LAUNCH = $(BIN)/accelerate launch --num_processes 1 --num_machines 1 \
 	--mixed_precision no --dynamo_backend no \
@@ -53,13 +57,13 @@ pretrain: sample
 	$(LAUNCH) examples/pretrain.py --config recipes/pretrain_sample.yaml
 
 # From what `make pretrain` left; without it from random weights, into folders of their own.
-finetune: sample-organs
+finetune: sample-organs sample-views
 	@model=runs/pretrain_sample/model; start="--model $$model"; end=; \
 	if [ ! -d $$model ]; then \
 		echo "$$model is not there (make pretrain makes it): starting from random weights."; \
 		start="--model_size tiny"; end=_from_random; \
 	fi; \
-	for data in ct xray; do \
+	for data in ct xray views; do \
 		$(LAUNCH) examples/finetune.py --config recipes/finetune_sample_$$data.yaml \
 			$$start --output runs/finetune_sample_$$data$$end || exit 1; \
 	done
