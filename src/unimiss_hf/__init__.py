@@ -6,6 +6,7 @@ with `transformers.pipeline`.
 
 from .classification_mit import MiTForImageClassification
 from .configuration_mit import MiTConfig
+from .hub.model_pushing import push_model
 from .image_processing_mit import MiTImageProcessor
 from .modeling_mit import MiTBackbone, MiTForPreTraining, MiTForPreTrainingOutput, MiTModel
 from .pipeline_mit import (
@@ -14,11 +15,13 @@ from .pipeline_mit import (
     MedicalImageSegmentationPipeline,
 )
 from .publication_mit import register_with_transformers
+from .pushing_mit import PushToHubMixin
 from .segmentation_mit import MiTForSemanticSegmentation
 
 __version__ = "0.1.0"
 
 register_with_transformers()
+PushToHubMixin.publisher = staticmethod(push_model)
 
 __all__ = [
     "MedicalFeatureExtractionPipeline",

@@ -29,6 +29,7 @@ from .layers_mit import (
     StageShape,
     to_feature_map,
 )
+from .pushing_mit import PushToHubMixin
 
 
 @dataclass
@@ -128,7 +129,7 @@ class MiTDecoderStage(MiTStage):
         )
 
 
-class MiTPreTrainedModel(PreTrainedModel):
+class MiTPreTrainedModel(PushToHubMixin, PreTrainedModel):
     """Weight initialisation, and what the library may do with every MiT."""
 
     config: MiTConfig

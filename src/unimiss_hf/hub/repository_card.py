@@ -1,0 +1,68 @@
+"""The card of a model on its way to the Hub, and the files that its page and endpoints need."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from ..configuration_mit import MiTConfig
+from .card_editing import with_license, with_repository
+from .card_fields import read_fields
+from .endpoint_files import ENDPOINT_FILES, ENDPOINT_FOLDER
+from .plain_card import plain_card
+from .repository_files import CARD, RepositoryFiles
+from .results_in_cards import with_results
+from .widget import EXAMPLE, widget_files
+
+
+def complete_card(
+    listed: RepositoryFiles, repository: str, revision: str | None, license: str | None
+) -> None:
+    """Finish the card of a repository, and add what it and endpoints need.
+
+    A model without a card gets one that says what its configuration says. Scores of `results.json`
+    go into the card, its examples name the repository, and the picture of its widget comes along.
+
+    Args:
+        listed: What goes; the card, the picture and the endpoint's files are added to it.
+        repository: `"owner/name"`.
+        revision: The branch; `None` is the main one.
+        license: The Hub's identifier of the weights' licence; `None`: as the card says.
+
+    Raises:
+        ValueError: If the card or `results.json` is not what it should be, or there is no such
+            licence.
+    """
+    path = listed.files.pop(CARD, None)
+    text = plain_card(_config(listed)) if path is None else path.read_text(encoding="utf-8")
+    try:
+        results = listed.files.get("results.json")
+        if results is not None:
+            text = with_results(text, _read(results), repository.partition("/")[2] or repository)
+        text = with_repository(text, repository, revision)
+        if license is not None:
+            text = with_license(text, license)
+        shown = read_fields(text).get("widget") or []
+    except ValueError as error:
+        raise ValueError(f"{path or 'The card'} cannot be completed: {error}") from error
+    listed.texts[CARD] = text
+    if any(str(entry.get("src", "")).endswith(EXAMPLE) for entry in shown):
+        listed.files |= widget_files()
+    for name in ENDPOINT_FILES:
+        listed.files.setdefault(name, ENDPOINT_FOLDER / name)
+
+
+def _config(listed: RepositoryFiles) -> MiTConfig:
+    if "config.json" in listed.texts:
+        return MiTConfig.from_dict(json.loads(listed.texts["config.json"]))
+    return MiTConfig.from_pretrained(listed.files["config.json"].parent)
+
+
+def _read(path: Path) -> Mapping[str, Any]:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"{path} is no JSON ({error}).") from error
+
+
+__all__ = ["complete_card"]
