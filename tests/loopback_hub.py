@@ -16,7 +16,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Self
 from urllib.parse import parse_qs, unquote, urlsplit
 
-import yaml
+from card_validation import card_errors
 
 TOKEN = "hf_loopback"
 # As the real one, it takes large files apart from the commit that names them.
@@ -336,12 +336,8 @@ class _Handler(BaseHTTPRequestHandler):
         self._answer({"url": url, "name": name, "id": "0"})
 
     def _validate(self, request: dict[str, Any]) -> None:
-        front = re.match(r"---\r?\n(.*?)\r?\n---", request["content"], re.DOTALL)
-        errors = []
-        try:
-            yaml.safe_load(front[1] if front else "")
-        except yaml.YAMLError as error:
-            errors = [{"message": str(error)}]
+        found = card_errors(request["content"], request.get("repoType") or "model")
+        errors = [{"message": message} for message in found]
         self._answer({"errors": errors, "warnings": []}, 400 if errors else 200)
 
     def _announce_large(self, request: dict[str, Any]) -> None:

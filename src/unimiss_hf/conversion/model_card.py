@@ -2,7 +2,10 @@
 
 from huggingface_hub import ModelCard
 
-from ..hub.card_rendering import render_card
+from ..hub.card_rendering import FEATURES_ENDPOINT, render_card
+from ..hub.input_description import describe_images, describe_volumes
+from ..hub.widget import EXAMPLE, widget_field
+from ..image_processing_mit import MiTImageProcessor
 from .report import ConversionReport
 
 
@@ -18,9 +21,10 @@ def make_card(report: ConversionReport) -> ModelCard:
     Raises:
         ValueError: If the metadata in the text are not those that were meant.
     """
+    processor = MiTImageProcessor()
     return render_card(
         "converted.md",
-        {"license": "mit"},
+        {"license": "mit", "widget": widget_field()},
         report=report,
         name=report.folder.resolve().name,
         features=512,
@@ -28,4 +32,9 @@ def make_card(report: ConversionReport) -> ModelCard:
         decoder_parameters=report.decoder_parameters,
         head_parameters=report.head_parameters,
         num_prototypes=report.num_prototypes,
+        images=describe_images(processor),
+        volumes=describe_volumes(processor),
+        compute=None,
+        widget=EXAMPLE,
+        **FEATURES_ENDPOINT,
     )

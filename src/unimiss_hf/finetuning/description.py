@@ -53,7 +53,7 @@ class TaskDescription:
         """Describe the task of a run."""
         windows = window_settings(settings, task.num_axes, processor)
         options = settings.layout_options or {}
-        withheld = sorted(name for name, value in options.items() if _is_path(value))
+        withheld = sorted(name for name, value in options.items() if is_path(value))
         return cls(
             layout=task.layout.name,
             layout_options={k: v for k, v in options.items() if k not in withheld},
@@ -88,7 +88,8 @@ class TaskDescription:
         (folder / DESCRIPTION).write_text(text, encoding="utf-8")
 
 
-def _is_path(value: Any) -> bool:
+def is_path(value: Any) -> bool:
+    """Whether an option of a reader is a path, which is not published."""
     return isinstance(value, str) and ("/" in value or "\\" in value)
 
 

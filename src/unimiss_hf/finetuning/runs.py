@@ -14,6 +14,7 @@ from accelerate import Accelerator
 
 from .. import __version__
 from ..data.whole_files import put_in_place
+from ..hub.results_in_cards import with_results
 from .curves import draw_curves
 from .evaluation import EvaluationSettings, evaluate_model
 from .figures import draw_scores
@@ -99,11 +100,30 @@ def _run_one(
         evaluation = evaluate_model(_of_the_end(settings, result.model), accelerator, tell)
         numbers["after"] = main_numbers(evaluation.scores.summary, is_segmentation)
         if accelerator.is_main_process:
-            files.append(write_results(evaluation.scores, output, evaluation.about))
+            results = write_results(evaluation.scores, output, evaluation.about)
+            files.append(results)
+            _put_into_card(results, result.model / "README.md", settings, tell)
             if settings.figures:
                 files += draw_scores(evaluation, output / "figures")
     accelerator.wait_for_everyone()
     return Outcome(result, accelerator.is_main_process, numbers, files)
+
+
+def _put_into_card(
+    results: Path, card: Path, settings: FinetuningSettings, tell: Callable[[str], None]
+) -> None:
+    """Put scores into the card of a finished model; a card that cannot take them stays."""
+    if not card.is_file():
+        return
+    name = (settings.push_to_hub or Path(settings.output).resolve().name).rpartition("/")[2]
+    try:
+        text = card.read_bytes().decode()
+        text = with_results(text, json.loads(results.read_text(encoding="utf-8")), name)
+    except ValueError as error:
+        tell(f"Warning: the scores are not in {card}: {error}")
+        return
+    with put_in_place(card, card.parent) as partial:
+        partial.write_bytes(text.encode())
 
 
 def _score_before(finetuner: Finetuner, output: Path, tell: Callable[[str], None]) -> None:
@@ -167,11 +187,24 @@ def _run_folds(
         columns |= {"std": spread}
         path = output / "results.json"
         if accelerator.is_main_process:
-            content = {"unimiss_hf": __version__, "folds": settings.folds, "scores": summary}
+            about = _about_all(output / f"fold-{settings.folds - 1}" / "results.json")
+            content = {
+                "unimiss_hf": __version__,
+                **about,
+                "folds": settings.folds,
+                "scores": summary,
+            }
             with put_in_place(path, output) as partial:
                 partial.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
         files.append(path)
     return Outcome(outcome.result, accelerator.is_main_process, columns, files)
+
+
+def _about_all(results: Path) -> dict[str, Any]:
+    """What the results of one fold say that is true of all."""
+    about = json.loads(results.read_text(encoding="utf-8"))
+    data = {name: about["data"][name] for name in ("layout", "title", "options", "part")}
+    return {"data": data, "task": about["task"], "dimension": about["dimension"]}
 
 
 def aggregate(columns: dict[str, dict[str, float]]) -> dict[str, dict[str, Any]]:

@@ -17,6 +17,8 @@ from accelerate.utils import gather_object
 from safetensors.torch import load_file, save_file
 from transformers import PreTrainedModel
 
+from ..hub.compute_record import read_compute
+from ..hub.endpoint_files import add_endpoint
 from ..image_processing_mit import MiTImageProcessor
 from ..training.continuation import require_same_processes, require_same_run
 from ..training.publishing import TRAINING_STATE
@@ -131,10 +133,23 @@ class FinetuningState:
         finally:
             config.deep_supervision = trained_with
         self.processor.save_pretrained(folder)
+        add_endpoint(folder)
         TaskDescription.of(self.settings, self.task, self.processor).save(folder)
-        make_card(self.model, self.settings, self.task, self.step, self.validation).save(
-            folder / "README.md"
+        card = make_card(
+            self.model,
+            self.processor,
+            self.settings,
+            self.task,
+            self.step,
+            self.validation,
+            read_compute(
+                Path(self.settings.output) / "log.jsonl",
+                self.step,
+                self.accelerator.num_processes,
+                self.accelerator.device,
+            ),
         )
+        card.save(folder / "README.md")
 
     def load(self, folder: Path) -> None:
         """Continue from a checkpoint.

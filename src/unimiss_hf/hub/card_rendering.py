@@ -1,5 +1,6 @@
 """Cards, rendered from the templates in `card_templates`."""
 
+import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -15,6 +16,12 @@ _TAGS = [
     "unimiss",
     "unimiss_mit",
 ]
+FEATURES_ENDPOINT = {
+    "num_axes": 2,
+    "endpoint_example": "chest.png",
+    "endpoint_answer": "The answer is a list with the features of the image or volume: `[[...]]`.",
+}
+"""What a card says of an endpoint of a pretrained model, which takes images and volumes."""
 
 
 def render_card(template: str, metadata: dict[str, Any], **values: Any) -> ModelCard:
@@ -22,7 +29,8 @@ def render_card(template: str, metadata: dict[str, Any], **values: Any) -> Model
 
     Args:
         template: Name of a file in `card_templates`.
-        metadata: What the card's YAML says beside or instead of what is true of a pretrained MiT.
+        metadata: What the card's YAML says beside or instead of what is true of a pretrained MiT;
+            `None` leaves a field out.
         values: What else the template asks for.
 
     Returns:
@@ -40,7 +48,11 @@ def render_card(template: str, metadata: dict[str, Any], **values: Any) -> Model
             **metadata,
         }
     )
-    card = ModelCard(render_text(template, card_data=data.to_yaml(), millions=_millions, **values))
+    text = render_text(
+        template, {"cell": table_cell}, card_data=data.to_yaml(), millions=_millions, **values
+    )
+    # Parts that are left out leave their blank lines.
+    card = ModelCard(re.sub(r"\n{3,}", "\n\n", text).rstrip("\n") + "\n")
     if card.data.to_dict() != data.to_dict():
         raise ValueError(
             f"The model card's metadata read {card.data.to_dict()} instead of {data.to_dict()}."
@@ -68,6 +80,11 @@ def render_text(
     )
     templates.filters.update(filters or {})
     return templates.get_template(template).render(**values)
+
+
+def table_cell(text: str) -> str:
+    """Have a text stand in a cell of a table, whatever it holds."""
+    return " ".join(text.split()).replace("|", "\\|")
 
 
 def _millions(parameters: int) -> str:

@@ -14,7 +14,8 @@ from accelerate import Accelerator
 from accelerate.utils import gather_object
 from safetensors.torch import load_file, save_file
 
-from ..image_processing_mit import MiTImageProcessor
+from ..hub.compute_record import read_compute
+from ..hub.endpoint_files import add_endpoint
 from ..modeling_mit import MiTForPreTraining
 from ..training.continuation import require_same_processes, require_same_run
 from ..training.publishing import TRAINING_STATE
@@ -26,7 +27,7 @@ from ..training.sharding import (
     whole_optimizer_state,
     whole_state_dict,
 )
-from .card import make_card
+from .card import make_card, processor_of
 from .feed import Feed
 from .monitoring import CollapseMonitor
 from .objective import SelfDistillationObjective
@@ -107,7 +108,13 @@ class TrainingState:
     def save(self, folder: Path, snapshot: Snapshot) -> None:
         """Write a checkpoint; the main process calls it with what [`gather`] returned."""
         publish(snapshot.teacher, self.settings, folder)
-        card = make_card(snapshot.teacher, self.settings, self.step, self.total_steps)
+        compute = read_compute(
+            Path(self.settings.output) / "log.jsonl",
+            self.step,
+            self.accelerator.num_processes,
+            self.accelerator.device,
+        )
+        card = make_card(snapshot.teacher, self.settings, self.step, self.total_steps, compute)
         card.save(folder / "README.md")
         folder = folder / TRAINING_STATE
         folder.mkdir()
@@ -174,9 +181,5 @@ class TrainingState:
 def publish(model: MiTForPreTraining, settings: PretrainingSettings, folder: Path) -> None:
     """Write a model as it goes to others: weights, config, image processor, code."""
     model.save_pretrained(folder)
-    height, width = settings.image_size
-    MiTImageProcessor(
-        image_size={"height": height, "width": width},
-        grey_window=settings.grey_levels(),
-        spacing=list(settings.spacing),
-    ).save_pretrained(folder)
+    processor_of(settings).save_pretrained(folder)
+    add_endpoint(folder)
