@@ -11,8 +11,9 @@ import shutil
 import sys
 from pathlib import Path
 
-from drawn_diagrams import diagrams_of, folder_of
 from playwright.sync_api import sync_playwright
+
+from drawn_diagrams import diagrams_of, folder_of
 
 _DOCS = Path(__file__).parents[1]
 _BROWSERS = ("chromium", "chromium-browser", "google-chrome")
