@@ -1,0 +1,410 @@
+"""The page: its parts, and which of them answers what."""
+
+from __future__ import annotations
+
+import re
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+
+from . import fragments
+from .analysis import Analysis, analyse
+from .images import Source
+from .looking import (
+    describe_view,
+    draw_view,
+    find_neighbours,
+    first_view,
+    layers_of,
+    mark_voxel,
+    shown_plane,
+    slice_label,
+    turned_to,
+)
+from .models import Models
+from .neighbours import PatchIndex
+from .planes import AXES
+from .rendering import data_address
+from .samples import Sample
+from .segmentations import save_segmentation
+from .sessions import Session, Sessions, View
+from .uploads import take_uploads
+from .windows import OWN, first_window, level_and_width, window_names
+
+_FAILURES = (OSError, ValueError, TypeError, ImportError, MemoryError, RuntimeError)
+_GONE = "This image is not open any more. Drop it again."
+
+
+class Page:
+    """The page of one set of models.
+
+    Args:
+        models: What is open.
+        samples: Images that the page offers.
+        indices: Patches of samples, by dimension.
+        folder: For the files of sessions; the server must be allowed to give them out.
+    """
+
+    def __init__(
+        self,
+        models: Models,
+        samples: Sequence[Sample],
+        indices: Mapping[int, PatchIndex],
+        folder: Path,
+    ):
+        self._models = models
+        self._samples = samples
+        self._indices = indices
+        self._sessions = Sessions(folder)
+        # Of samples alone, which are nobody's: as many as the page offers.
+        self._of_samples: dict[Path, Analysis] = {}
+
+    def build(self) -> gr.Blocks:
+        """Lay out the page."""
+        with gr.Blocks(
+            title="UniMiSS: one network for radiographs and CT",
+            analytics_enabled=False,
+            delete_cache=(600, 7200),
+        ) as blocks:
+            gr.HTML(fragments.heading_html(self._models.is_random), elem_id="heading")
+            self._build_inputs()
+            with gr.Row():
+                with gr.Column(scale=3, min_width=320):
+                    self._build_picture()
+                with gr.Column(scale=2, min_width=300):
+                    self._build_controls()
+            self._build_neighbours()
+            with gr.Accordion("Models", open=False):
+                gr.HTML(fragments.models_html(self._models.names))
+            self._connect()
+            blocks.unload(self._leave)
+        return blocks
+
+    # ------------------------------------------------------------------------------ the parts
+
+    def _build_inputs(self) -> None:
+        with gr.Row():
+            with gr.Column(scale=3, min_width=320):
+                self.files = gr.File(
+                    label="A radiograph or a CT: PNG, JPEG, TIFF, NIfTI, DICOM, or all slices of a "
+                    "DICOM series at once",
+                    file_count="multiple",
+                    height=132,
+                    elem_id="upload",
+                )
+            with gr.Column(scale=2, min_width=300):
+                self.sample_buttons = [
+                    gr.Button(sample.name, size="sm", elem_classes="sample")
+                    for sample in self._samples
+                ]
+        self.status = gr.HTML(fragments.status_html("Nothing is open."), elem_id="status")
+
+    def _build_picture(self) -> None:
+        self.picture = gr.HTML(
+            fragments.empty_picture_html(),
+            js_on_load=fragments.CLICK_ON_PICTURE,
+            elem_id="picture",
+        )
+        self.slice = gr.Slider(1, 2, 1, step=1, label="Slice", visible=False, elem_id="slice")
+        self.axis = gr.Radio(list(AXES), value=AXES[0], label="Plane", visible=False)
+
+    def _build_controls(self) -> None:
+        with gr.Column(visible=False) as self.controls:
+            self.layer = gr.Radio(["image"], value="image", label="Layer", elem_id="layer")
+            self.opacity = gr.Slider(0, 1, 0.45, step=0.05, label="Opacity of the layer")
+            self.window = gr.Radio([OWN], value=OWN, label="Window", elem_id="window")
+            with gr.Row():
+                self.level = gr.Number(0, label="Level", min_width=100)
+                self.width = gr.Number(1, label="Width", min_width=100)
+            self.legend = gr.HTML(elem_id="legend")
+            self.classes = gr.Label(label="Classification", visible=False, show_heading=False)
+            self.download = gr.DownloadButton(
+                "Download the segmentation", visible=False, elem_id="download"
+            )
+
+    def _build_neighbours(self) -> None:
+        with gr.Column(visible=False) as self.search:
+            gr.HTML(fragments.search_html())
+            with gr.Row():
+                self.row = gr.Number(1, label="Row", precision=0, minimum=1, min_width=100)
+                self.column = gr.Number(1, label="Column", precision=0, minimum=1, min_width=100)
+                self.find = gr.Button("Find neighbours", min_width=140, elem_id="find")
+            self.neighbours = gr.HTML(elem_id="neighbours")
+
+    def _connect(self) -> None:
+        opened = [
+            self.files,
+            self.status,
+            self.picture,
+            self.slice,
+            self.axis,
+            self.controls,
+            self.layer,
+            self.window,
+            self.level,
+            self.width,
+            self.legend,
+            self.classes,
+            self.download,
+            self.search,
+            self.row,
+            self.column,
+            self.neighbours,
+        ]
+        # Models work on one image at a time; looking at images does not wait for them.
+        slow = {"concurrency_id": "models", "concurrency_limit": 1, "show_progress": "hidden"}
+        slow["api_visibility"] = "private"
+        quick = {"concurrency_limit": None, "show_progress": "hidden"}
+        quick["api_visibility"] = "private"
+        self.files.upload(self._open_upload, self.files, opened, **slow)
+        for number, button in enumerate(self.sample_buttons):
+            button.click(self._sample_opener(number), None, opened, **slow)
+        shown = [self.picture, self.status]
+        for control, change in (
+            (self.slice, lambda view, value: replace(view, index=int(value) - 1)),
+            (self.layer, lambda view, value: replace(view, layer=value)),
+            (self.opacity, lambda view, value: replace(view, opacity=value)),
+        ):
+            control.input(
+                self._changer(change), control, shown, trigger_mode="always_last", **quick
+            )
+        for number, name in ((self.level, "level"), (self.width, "width")):
+            number.input(
+                self._changer(lambda view, value, name=name: replace(view, **{name: value or 0})),
+                number,
+                shown,
+                trigger_mode="always_last",
+                **quick,
+            ).then(lambda: OWN, None, self.window, **quick)
+        self.window.input(
+            self._choose_window, self.window, [*shown, self.level, self.width], **quick
+        )
+        self.axis.input(self._turn, self.axis, [*shown, self.slice, self.row, self.column], **quick)
+        found = [*shown, self.neighbours, self.row, self.column]
+        self.picture.click(self._click, None, found, **quick)
+        self.find.click(self._find, [self.row, self.column], found, **quick)
+
+    # ------------------------------------------------------------------------------- opening
+
+    def _open_upload(self, paths: list[str] | None, request: gr.Request) -> Iterator[dict]:
+        session = self._sessions.start(request.session_hash)
+        if not paths:
+            return
+        with tempfile.TemporaryDirectory(dir=session.path) as folder:
+            yield {self.status: _busy("Reading"), self.files: None}
+            try:
+                source = take_uploads(paths, Path(folder))
+                yield from self._show_steps(session, analyse(source, self._models))
+            except _FAILURES as error:
+                yield {self.status: _error(_without_folder(error, folder))}
+
+    def _sample_opener(self, number: int) -> Callable[[gr.Request], Iterator[dict]]:
+        def open_sample(request: gr.Request) -> Iterator[dict]:
+            session = self._sessions.start(request.session_hash)
+            yield {self.status: _busy("Reading")}
+            try:
+                yield from self._show_steps(session, self._sample_steps(number))
+            except _FAILURES as error:
+                yield {self.status: _error(str(error))}
+
+        return open_sample
+
+    def _sample_steps(self, number: int) -> Iterator[Analysis]:
+        path = self._samples[number].path
+        if path not in self._of_samples:
+            source: Source = str(path)
+            for analysis in analyse(source, self._models):
+                yield analysis
+            self._of_samples[path] = analysis
+        yield self._of_samples[path]
+
+    def _show_steps(self, session: Session, steps: Iterator[Analysis]) -> Iterator[dict]:
+        for analysis in steps:
+            is_first = session.analysis is None
+            had_segments = not is_first and session.analysis.segmentation is not None
+            session.analysis = analysis
+            if is_first:
+                session.view = first_view(analysis)
+            updates = self._first_updates(session) if is_first else {}
+            if analysis.segmentation is not None and not had_segments:
+                updates |= self._segmentation_updates(session)
+            updates |= self._progress_updates(session)
+            yield updates
+
+    def _first_updates(self, session: Session) -> dict:
+        analysis, view = session.analysis, session.view
+        image = analysis.image
+        rows, columns = _rows_and_columns(session)
+        return {
+            self.picture: _picture(session),
+            self.slice: gr.update(
+                maximum=max(image.shape[0], 2),
+                value=view.index + 1,
+                label=slice_label(session),
+                visible=image.is_volume,
+            ),
+            self.axis: gr.update(value=AXES[0], visible=image.is_volume),
+            self.controls: gr.update(visible=True),
+            self.window: gr.update(
+                choices=window_names(image.is_hounsfield),
+                value=first_window(image.values, image.is_hounsfield),
+            ),
+            self.level: view.level,
+            self.width: view.width,
+            self.layer: gr.update(choices=["image"], value="image"),
+            self.legend: "",
+            self.classes: gr.update(visible=False, value=None),
+            self.download: gr.update(visible=False, value=None),
+            self.search: gr.update(visible=False),
+            self.row: gr.update(value=(rows + 1) // 2, maximum=rows, label=f"Row (1 to {rows})"),
+            self.column: gr.update(
+                value=(columns + 1) // 2, maximum=columns, label=f"Column (1 to {columns})"
+            ),
+            self.neighbours: "",
+        }
+
+    def _segmentation_updates(self, session: Session) -> dict:
+        segmentation = session.analysis.segmentation
+        if session.view.layer == "image":
+            session.view = replace(session.view, layer="segments")
+        path = save_segmentation(segmentation, session.path, session.analysis.image.name)
+        return {
+            self.picture: _picture(session),
+            self.layer: gr.update(choices=layers_of(session.analysis), value=session.view.layer),
+            self.legend: fragments.legend_html(segmentation.segments),
+            self.download: gr.update(visible=True, value=str(path)),
+        }
+
+    def _progress_updates(self, session: Session) -> dict:
+        analysis = session.analysis
+        about = f"{analysis.image.name}: {analysis.image.description}."
+        updates: dict = {}
+        if analysis.classes is not None:
+            updates[self.classes] = gr.update(value=analysis.classes, visible=True)
+        if analysis.next_step:
+            updates[self.status] = _busy(f"{about} {analysis.next_step}")
+            return updates
+        updates[self.status] = fragments.status_html(" ".join((about, *analysis.notes)))
+        updates[self.layer] = gr.update(choices=layers_of(analysis), value=session.view.layer)
+        updates[self.search] = gr.update(visible=analysis.features is not None)
+        if analysis.segmentation is None and analysis.dimension not in self._models.segmenters:
+            updates[self.legend] = fragments.note_html(
+                f"No model that segments {analysis.dimension}D images is open."
+            )
+        return updates
+
+    # ------------------------------------------------------------------------------- looking
+
+    def _changer(self, change: Callable[[View, Any], View]) -> Callable[..., tuple]:
+        def changed(value: Any, request: gr.Request) -> tuple:
+            return self._redraw(request, lambda session: change(session.view, value))
+
+        return changed
+
+    def _redraw(self, request: gr.Request, change: Callable[[Session], View]) -> tuple:
+        """The picture after a change of the view, and the status, if there is something to say."""
+        session = self._session(request)
+        if session is None:
+            return gr.skip(), _error(_GONE)
+        before = session.view
+        try:
+            session.view = change(session)
+            return _picture(session), gr.skip()
+        except _FAILURES as error:
+            session.view = before
+            return gr.skip(), _error(str(error))
+
+    def _choose_window(self, name: str, request: gr.Request) -> tuple:
+        session = self._session(request)
+        if session is None or name == OWN:
+            return gr.skip(), gr.skip(), gr.skip(), gr.skip()
+        level, width = level_and_width(name, session.analysis.image.values)
+        shown = self._redraw(request, lambda each: replace(each.view, level=level, width=width))
+        return *shown, level, width
+
+    def _turn(self, name: str, request: gr.Request) -> tuple:
+        shown = self._redraw(
+            request, lambda each: turned_to(each.view, AXES.index(name), each.analysis)
+        )
+        session = self._session(request)
+        if session is None:
+            return *shown, gr.skip(), gr.skip(), gr.skip()
+        view, (rows, columns) = session.view, _rows_and_columns(session)
+        return (
+            *shown,
+            gr.update(
+                maximum=session.analysis.image.shape[view.axis],
+                value=view.index + 1,
+                label=slice_label(session),
+            ),
+            gr.update(value=(rows + 1) // 2, maximum=rows, label=f"Row (1 to {rows})"),
+            gr.update(value=(columns + 1) // 2, maximum=columns, label=f"Column (1 to {columns})"),
+        )
+
+    # ---------------------------------------------------------------------------- neighbours
+
+    def _click(self, event: gr.EventData, request: gr.Request) -> tuple:
+        return self._mark(request, float(event.right), float(event.down))
+
+    def _find(self, row: float | None, column: float | None, request: gr.Request) -> tuple:
+        session = self._session(request)
+        if session is None or row is None or column is None:
+            text = _GONE if session is None else "Give a row and a column."
+            return gr.skip(), _error(text), gr.skip(), gr.skip(), gr.skip()
+        rows, columns = _rows_and_columns(session)
+        return self._mark(request, (column - 0.5) / columns, (row - 0.5) / rows)
+
+    def _mark(self, request: gr.Request, right: float, down: float) -> tuple:
+        session = self._session(request)
+        if session is None:
+            return gr.skip(), _error(_GONE), gr.skip(), gr.skip(), gr.skip()
+        try:
+            mark_voxel(session, shown_plane(session).voxel_at(right, down))
+            groups = find_neighbours(session, self._indices)
+        except _FAILURES as error:
+            return gr.skip(), _error(str(error)), gr.skip(), gr.skip(), gr.skip()
+        rows, columns = _rows_and_columns(session)
+        return (
+            _picture(session),
+            gr.skip(),
+            fragments.neighbours_html(groups),
+            min(int(down * rows) + 1, rows),
+            min(int(right * columns) + 1, columns),
+        )
+
+    def _session(self, request: gr.Request) -> Session | None:
+        """The visitor's session, once an image is open in it."""
+        session = self._sessions.get(request.session_hash)
+        return session if session is not None and session.view is not None else None
+
+    def _leave(self, request: gr.Request) -> None:
+        self._sessions.drop(request.session_hash)
+
+
+def _picture(session: Session) -> str:
+    return fragments.picture_html(
+        data_address(draw_view(session)), describe_view(session), shown_plane(session).sides
+    )
+
+
+def _rows_and_columns(session: Session) -> tuple[int, int]:
+    rows, columns = (session.analysis.image.shape[axis] for axis in shown_plane(session).axes)
+    return rows, columns
+
+
+def _busy(text: str) -> str:
+    return fragments.status_html(f"{text} …", "busy")
+
+
+def _error(text: str) -> str:
+    return fragments.status_html(text, "error")
+
+
+def _without_folder(error: Exception, folder: str) -> str:
+    """The message without the names of temporary folders, which say nothing to a visitor."""
+    words = str(error) or type(error).__name__
+    return re.sub(rf"{re.escape(folder)}/\d+/", "", words)
