@@ -82,10 +82,16 @@ def open_everything(work: Path) -> tuple[dict[str, str], dict[str, list]]:
     return modules, answers
 
 
-def features_from_hub(work: Path) -> list:
-    """Extract features with the repository `clinic/mit`, as the Hub's cache holds it."""
+def features_from_hub(work: Path, commit: str) -> list:
+    """Download the repository `clinic/mit` at a commit, its code too, and extract features."""
     extract = pipeline(
-        "medical-feature-extraction", "clinic/mit", trust_remote_code=True, device="cpu", **SMALL
+        "medical-feature-extraction",
+        "clinic/mit",
+        revision=commit,
+        code_revision=commit,
+        trust_remote_code=True,
+        device="cpu",
+        **SMALL,
     )
     return [_numbers(result) for result in extract(_inputs(work))]
 
@@ -113,5 +119,5 @@ if __name__ == "__main__":
         sys.exit(f"unimiss_hf is installed here: {unimiss_hf.__file__}")
     work = Path(sys.argv[1])
     modules, answers = open_everything(work)
-    answers["Hub"] = features_from_hub(work)
+    answers["Hub"] = features_from_hub(work, sys.argv[2])
     (work / "opened.json").write_text(json.dumps([modules, answers]))

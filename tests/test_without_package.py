@@ -2,7 +2,6 @@
 
 import json
 import os
-import shutil
 import subprocess
 import sysconfig
 import venv
@@ -15,6 +14,7 @@ import torch
 from PIL import Image
 
 import opening_folders
+from loopback_hub import LoopbackHub, Repository
 from small_pyramid import SMALLEST_PYRAMID
 from unimiss_hf import (
     MiTConfig,
@@ -42,13 +42,18 @@ def work(tmp_path_factory):
     voxels = random.integers(-1000, 500, (40, 36, 9)).astype(np.int16)
     image = nibabel.Nifti1Image(voxels, np.diag([-1.0, 1.0, 3.0, 1.0]))
     nibabel.save(image, work / "ct.nii.gz")
-
-    # What a download from the Hub leaves, which goes a way of its own to the code.
-    repository, commit = work / "hub" / "models--clinic--mit", "0" * 40
-    shutil.copytree(work / "pretraining", repository / "snapshots" / commit)
-    (repository / "refs").mkdir()
-    (repository / "refs" / "main").write_text(commit)
     return work
+
+
+@pytest.fixture(scope="module")
+def hub(work):
+    """A Hub with the pretraining model, whose code goes a way of its own to where it is run."""
+    with LoopbackHub() as hub:
+        repository = hub.repositories["models", "clinic/mit"] = Repository({})
+        folder = work / "pretraining"
+        repository.add("Upload", {path.name: path.read_bytes() for path in folder.iterdir()})
+        repository.add("Spoil", {"config.json": b"{}"})
+        yield hub
 
 
 @pytest.fixture(scope="module")
@@ -67,13 +72,19 @@ def python(tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def answers(work, python):
+def answers(work, python, hub):
     """What the folders answer without the package, and with it: modules and numbers."""
     clean = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
     result = subprocess.run(
-        [python, opening_folders.__file__, work],
+        [
+            python,
+            opening_folders.__file__,
+            work,
+            hub.repositories["models", "clinic/mit"].commits[0].sha,
+        ],
         env={
             **clean,
+            **hub.environment,
             "HF_MODULES_CACHE": str(work / "modules"),
             "HF_HUB_CACHE": str(work / "hub"),
         },
