@@ -48,6 +48,8 @@ def card_errors(text: str, kind: str = "model") -> list[str]:
         fields = yaml.load(block[2], _Strict)
     except (yaml.YAMLError, ValueError) as error:
         return [f"the metadata are not YAML: {error}"]
+    if fields is None:
+        return []
     if not isinstance(fields, dict):
         return [f"the metadata are {type(fields).__name__}; wanted fields by their names"]
     return [*_field_errors(fields, kind)]
@@ -79,7 +81,7 @@ def _license_errors(fields: dict[str, Any], kind: str) -> Iterator[str]:
     value = fields.get("license")
     named = value if isinstance(value, list) and kind == "dataset" else [value]
     for one in named if value is not None else []:
-        if one not in HUB_LICENSES:
+        if not isinstance(one, str) or one not in HUB_LICENSES:
             yield f'"license" must be one of the Hub\'s identifiers, got {one!r}'
     name, link = fields.get("license_name"), fields.get("license_link")
     if value == "other" and kind == "model" and name is None:

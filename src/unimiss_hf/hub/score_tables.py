@@ -145,8 +145,9 @@ def table_of(results: Mapping[str, Any], scores: Sequence[Score], title: str) ->
     """
     summary = results["scores"]
     if "folds" in results:
-        return [f"{title}, cross-validated in {results['folds']} folds.", _fold_table(summary)]
-    parts = [f"{_count(summary['cases'], 'case')} of {title}."]
+        told = f"Cross-validated in {results['folds']} folds; data: {title}."
+        return [told, _fold_table(summary)]
+    parts = [f"{_count(summary['cases'], 'case')}; data: {title}."]
     is_segmentation = "dice" in summary
     means = [score for score in scores if not score.name.startswith("Dice of ")]
     known = [(score.name, _number(score.value)) for score in means if score.value is not None]
@@ -187,9 +188,11 @@ def _told_of_segmentation(results: Mapping[str, Any]) -> list[str]:
     if "hausdorff95" not in summary:
         return []
     tolerance = (results.get("settings") or {}).get("surface_tolerance")
-    within = "" if tolerance is None else f" The surface Dice tolerates {tolerance:g}."
-    unit = "mm" if results.get("dimension") == "3d" else "mm, or pixels where an image says no size"
-    told = [f"Distances are in {unit}.{within} Scores are of whole cases, each on its own grid."]
+    told = "Scores are of whole cases, each on its own grid. Distances are in mm"
+    if results.get("dimension") != "3d":
+        told += ", or in pixels where an image says no size of them"
+    within = "" if tolerance is None else f" The surface Dice tolerates {tolerance:g} of it."
+    told = [f"{told}.{within}"]
     missed = {name: count for name, count in summary.get("misses", {}).items() if count}
     if missed:
         cases = ", ".join(f"{name} in {_count(count, 'case')}" for name, count in missed.items())
