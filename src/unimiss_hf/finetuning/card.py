@@ -10,6 +10,7 @@ from huggingface_hub.errors import HFValidationError
 from huggingface_hub.utils import validate_repo_id
 from transformers import PreTrainedModel
 
+from ..data.labelled.sample_organs import SAMPLE_SHADOWS
 from ..data.sample_terms import SAMPLE_LICENSE, find_sample_data
 from ..hub.card_editing import PLACEHOLDER
 from ..hub.card_fields import read_fields
@@ -72,7 +73,7 @@ def find_origin(settings: FinetuningSettings, task: TaskData) -> TaskOrigin:
         layout=task.layout,
         data=data,
         license=task.layout.license if sample is None else SAMPLE_LICENSE,
-        is_sample=sample is not None,
+        is_sample=sample is not None or task.layout.name == SAMPLE_SHADOWS.name,
         base_model=settings.model.partition("@")[0] if is_on_the_hub else None,
         base_license=_license_of(settings.model, is_on_the_hub),
     )

@@ -102,17 +102,27 @@ def _run_one(
         if accelerator.is_main_process:
             results = write_results(evaluation.scores, output, evaluation.about)
             files.append(results)
-            _put_into_card(results, result.model / "README.md", settings, tell)
+            put_scores_into_card(results, result.model / "README.md", settings, tell)
             if settings.figures:
                 files += draw_scores(evaluation, output / "figures")
     accelerator.wait_for_everyone()
     return Outcome(result, accelerator.is_main_process, numbers, files)
 
 
-def _put_into_card(
+def put_scores_into_card(
     results: Path, card: Path, settings: FinetuningSettings, tell: Callable[[str], None]
 ) -> None:
-    """Put scores into the card of a finished model; a card that cannot take them stays."""
+    """Put scores into the card of a finished model; one that cannot take them stays, and is told.
+
+    Args:
+        results: The run's `results.json`.
+        card: The model's `README.md`; nothing is done if there is none.
+        settings: Of the run.
+        tell: Takes a sentence for the user.
+
+    Raises:
+        OSError: If the card cannot be written.
+    """
     if not card.is_file():
         return
     name = (settings.push_to_hub or Path(settings.output).resolve().name).rpartition("/")[2]
