@@ -40,6 +40,14 @@ def heading_html(is_random: bool) -> str:
     )
 
 
+def formats_html() -> str:
+    """What may be dropped."""
+    return note_html(
+        "PNG, JPEG, TIFF, NIfTI (.nii, .nii.gz), DICOM, or all slices of a DICOM series at once. "
+        "Or one of these samples:"
+    )
+
+
 def search_html() -> str:
     """How to look for neighbours."""
     return (
@@ -60,7 +68,8 @@ def picture_html(address: str, text: str, sides: tuple[str, str, str, str] | Non
     """
     places = zip(("left", "right", "top", "bottom"), sides or (), strict=False)
     letters = "".join(f'<span class="side {place}">{letter}</span>' for place, letter in places)
-    return f'<div class="stage"><img class="plane" src="{address}" alt="{escape(text)}">{letters}</div>'
+    picture = f'<img class="plane" src="{address}" alt="{escape(text)}">'
+    return f'<div class="stage">{picture}{letters}</div>'
 
 
 def empty_picture_html() -> str:
@@ -104,7 +113,7 @@ def neighbours_html(groups: Mapping[str, Sequence[Neighbour] | str]) -> str:
     Args:
         groups: By title, what was found, or why there is nothing.
     """
-    return "".join(
+    sections = "".join(
         f'<section class="neighbours"><h3>{escape(title)}</h3>'
         + (
             note_html(found)
@@ -114,10 +123,11 @@ def neighbours_html(groups: Mapping[str, Sequence[Neighbour] | str]) -> str:
         + "</section>"
         for title, found in groups.items()
     )
+    return f'<div class="groups">{sections}</div>'
 
 
 def _neighbour_html(neighbour: Neighbour) -> str:
-    place = escape(neighbour.image.name)
+    place = escape(neighbour.image.name.split(".")[0])
     if neighbour.image.is_volume:
         place += f", slice {int(neighbour.edges[0].mean()) + 1}"
     address = data_address(draw_neighbour(neighbour))

@@ -14,7 +14,7 @@ from .rendering import draw_plane, lay_features, lay_segments, mark_patch, plane
 from .sessions import Session, View
 from .windows import first_window, level_and_width
 
-LAYERS = ("image", "features", "segments")
+LAYERS = ("grey levels", "features", "segments")
 """What may lie over the grey levels, the first being nothing."""
 
 _NEIGHBOURS = 6

@@ -15,6 +15,7 @@ from . import fragments
 from .analysis import Analysis, analyse
 from .images import Source
 from .looking import (
+    LAYERS,
     describe_view,
     draw_view,
     find_neighbours,
@@ -90,18 +91,18 @@ class Page:
         with gr.Row():
             with gr.Column(scale=3, min_width=320):
                 self.files = gr.File(
-                    label="A radiograph or a CT: PNG, JPEG, TIFF, NIfTI, DICOM, or all slices of a "
-                    "DICOM series at once",
+                    label="A radiograph or a CT",
                     file_count="multiple",
-                    height=132,
+                    height=150,
                     elem_id="upload",
                 )
             with gr.Column(scale=2, min_width=300):
-                self.sample_buttons = [
-                    gr.Button(sample.name, size="sm", elem_classes="sample")
-                    for sample in self._samples
-                ]
-        self.status = gr.HTML(fragments.status_html("Nothing is open."), elem_id="status")
+                gr.HTML(fragments.formats_html())
+                with gr.Row(elem_id="samples"):
+                    self.sample_buttons = [
+                        gr.Button(sample.name, size="md", min_width=130) for sample in self._samples
+                    ]
+        self.status = gr.HTML(fragments.status_html("No image is open."), elem_id="status")
 
     def _build_picture(self) -> None:
         self.picture = gr.HTML(
@@ -114,7 +115,7 @@ class Page:
 
     def _build_controls(self) -> None:
         with gr.Column(visible=False) as self.controls:
-            self.layer = gr.Radio(["image"], value="image", label="Layer", elem_id="layer")
+            self.layer = gr.Radio([LAYERS[0]], value=LAYERS[0], label="Layer", elem_id="layer")
             self.opacity = gr.Slider(0, 1, 0.45, step=0.05, label="Opacity of the layer")
             self.window = gr.Radio([OWN], value=OWN, label="Window", elem_id="window")
             with gr.Row():
@@ -255,7 +256,7 @@ class Page:
             ),
             self.level: view.level,
             self.width: view.width,
-            self.layer: gr.update(choices=["image"], value="image"),
+            self.layer: gr.update(choices=[LAYERS[0]], value=LAYERS[0]),
             self.legend: "",
             self.classes: gr.update(visible=False, value=None),
             self.download: gr.update(visible=False, value=None),
@@ -269,7 +270,7 @@ class Page:
 
     def _segmentation_updates(self, session: Session) -> dict:
         segmentation = session.analysis.segmentation
-        if session.view.layer == "image":
+        if session.view.layer == LAYERS[0]:
             session.view = replace(session.view, layer="segments")
         path = save_segmentation(segmentation, session.path, session.analysis.image.name)
         return {

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+from collections.abc import Sequence
 
 import numpy as np
 from PIL import Image, ImageDraw
@@ -17,7 +18,7 @@ from .windows import grey_levels
 
 # Level and width in HU of a neighbour's picture: from lung to bone.
 _CROP_WINDOW = (-200.0, 1400.0)
-_CROP_PIXELS = 96
+_CROP_PIXELS = 144
 _CROP_PATCHES = 5.0
 
 
@@ -82,10 +83,7 @@ def mark_patch(picture: Image.Image, plane: Plane, edges: np.ndarray) -> Image.I
     if box is None:
         return picture
     marked = picture.copy()
-    draw = ImageDraw.Draw(marked)
-    left, top, right, bottom = box
-    for grow, colour in ((3, "black"), (2, "#FFD400"), (1, "#FFD400"), (0, "black")):
-        draw.rectangle((left - grow, top - grow, right + grow, bottom + grow), outline=colour)
+    _frame(marked, box)
     return marked
 
 
@@ -94,14 +92,16 @@ def draw_neighbour(neighbour: Neighbour) -> Image.Image:
     image, centre = neighbour.image, neighbour.edges.mean(axis=1)
     plane = plane_of(image, 0, int(centre[0]))
     level, width = _CROP_WINDOW if image.is_hounsfield else (0.5, 1.0)
-    picture = mark_patch(draw_plane(image, plane, level, width), plane, neighbour.edges)
     left, top, right, bottom = plane.box(neighbour.edges)
-    reach = _CROP_PATCHES / 2 * max(right - left, bottom - top)
     across, down = (left + right) / 2, (top + bottom) / 2
-    crop = picture.crop(
-        (round(across - reach), round(down - reach), round(across + reach), round(down + reach))
-    )
-    return crop.resize((_CROP_PIXELS, _CROP_PIXELS), Image.Resampling.BILINEAR)
+    reach = _CROP_PATCHES / 2 * max(right - left, bottom - top)
+    around = (across - reach, down - reach, across + reach, down + reach)
+    crop = draw_plane(image, plane, level, width).crop(tuple(map(round, around)))
+    crop = crop.resize((_CROP_PIXELS, _CROP_PIXELS), Image.Resampling.BILINEAR)
+    scale = _CROP_PIXELS / (2 * reach)
+    box = (left - around[0], top - around[1], right - around[0], bottom - around[1])
+    _frame(crop, [edge * scale for edge in box])
+    return crop
 
 
 def data_address(picture: Image.Image) -> str:
@@ -109,6 +109,13 @@ def data_address(picture: Image.Image) -> str:
     buffer = io.BytesIO()
     picture.save(buffer, "PNG", compress_level=1)
     return f"data:image/png;base64,{base64.b64encode(buffer.getvalue()).decode()}"
+
+
+def _frame(picture: Image.Image, box: Sequence[float]) -> None:
+    draw = ImageDraw.Draw(picture)
+    left, top, right, bottom = box
+    for grow, colour in ((3, "black"), (2, "#FFD400"), (1, "#FFD400"), (0, "black")):
+        draw.rectangle((left - grow, top - grow, right + grow, bottom + grow), outline=colour)
 
 
 def _resized(picture: Image.Image, plane: Plane, resampling: Image.Resampling) -> Image.Image:

@@ -48,10 +48,10 @@ def find_samples(folders: Iterable[Path]) -> list[Sample]:
                 name = path.name.lower()
                 if name.endswith(_SUFFIXES_3D):
                     slices = nibabel.load(path).shape[2]
-                    title = f"CT {path.name.split('.')[0]}, {slices} slices"
+                    title = f"CT {_title(path)}, {slices} slices"
                     found.append(Sample(title, path, 3))
                 elif name.endswith(_SUFFIXES_2D):
-                    found.append(Sample(f"Radiograph {path.stem}", path, 2))
+                    found.append(Sample(f"Radiograph {_title(path)}", path, 2))
     return found
 
 
@@ -81,3 +81,8 @@ def index_samples(models: Models, samples: Sequence[Sample]) -> dict[int, PatchI
             features = [extract_patches(models.encoder, path) for path in paths]
             indices[dimension] = PatchIndex.of(images, features, _INDEXED_PATCHES)
     return indices
+
+
+def _title(path: Path) -> str:
+    # nnU-Net numbers the channels of an image at the end of its name.
+    return path.name.split(".")[0].removesuffix("_0000").replace("_", " ")

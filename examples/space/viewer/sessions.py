@@ -20,7 +20,8 @@ class View:
         axis: 0, 1, 2 for axial, coronal, sagittal.
         index: The slice, from 0.
         level, width: Of the window.
-        layer: What lies over the grey levels: "image" (nothing), "features" or "segments".
+        layer: What lies over the grey levels: "grey levels" (nothing), "features" or
+            "segments".
         opacity: Of the layer, from 0 to 1.
     """
 
