@@ -141,7 +141,8 @@ def _reading(wanted: str) -> Iterator[None]:
     except Exception as error:
         if isinstance(error, ValueError) and str(error).endswith("."):
             raise  # A sentence of ours already.
-        raise ValueError(f"This is not {wanted}, or it is damaged: {error}.") from error
+        reason = str(error).rstrip(".") or type(error).__name__
+        raise ValueError(f"This is not {wanted}, or it is damaged: {reason}.") from error
 
 
 def _image(data: bytes, bounds: InputBounds) -> Image.Image:
@@ -240,7 +241,8 @@ def _list_bytes(data: bytes) -> int:
 
 def _may_be_slice(entry: zipfile.ZipInfo) -> bool:
     path = PurePosixPath(entry.filename)
-    hidden = any(part.startswith((".", "__MACOSX")) for part in path.parts)
+    # macOS leaves files whose names start with "._" beside those it copies.
+    hidden = path.name.startswith(".") or "__MACOSX" in path.parts
     return not (entry.is_dir() or hidden or path.name == DICOM_INDEX)
 
 

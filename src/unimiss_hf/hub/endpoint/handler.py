@@ -57,6 +57,7 @@ _PARAMETERS = {
     "medical-image-segmentation": ("window_size", "overlap", "mirror", "output"),
     "medical-feature-extraction": ("window_size", "overlap", "patches"),
 }
+_SECONDS_TO_ANSWER = 2.0
 
 
 class EndpointHandler:
@@ -92,7 +93,8 @@ class EndpointHandler:
         max_bytes: of a file as it comes; 512 MiB.
         max_decoded_bytes: of it after decompression; 2 GiB.
         max_pixels: of an image, as it is stored and as the network gets it; 2^26, 8192 x 8192.
-        max_voxels: of a volume, likewise; 2^27, 512 x 512 x 512. Memory grows with it.
+        max_voxels: of a volume, likewise; 2^27, 512 x 512 x 512. Memory grows with it: some 20
+            bytes a voxel while one is prepared, and one more for each class that may overlap.
         max_files: in a zip of DICOM slices; 4096.
         max_at_once: requests that are prepared and computed at once; 2. Others wait.
     """
@@ -131,7 +133,7 @@ class EndpointHandler:
             }
         )
         # The toolkit opens pictures before this class sees them; Pillow refuses at twice this.
-        Image.MAX_IMAGE_PIXELS = self._bounds.pixels // 2
+        Image.MAX_IMAGE_PIXELS = -(-self._bounds.pixels // 2)
         self._places = threading.BoundedSemaphore(_bound_of("max_at_once", self.max_at_once))
 
     def __call__(self, data: dict[str, Any]) -> Any:
@@ -143,6 +145,10 @@ class EndpointHandler:
         with self._places:
             answer, refusal = self._attempt(data)
             _return_memory()
+        # Once more, when the toolkit has let go of the body and sent the answer.
+        later = threading.Timer(_SECONDS_TO_ANSWER, _return_memory)
+        later.daemon = True
+        later.start()
         if refusal is not None:
             # Not while the error is handled: it would keep all arrays of its frames alive.
             raise ValueError(refusal)
@@ -201,6 +207,9 @@ class EndpointHandler:
             if name in parameters and parameters[name] not in allowed:
                 wanted = " or ".join(json.dumps(value) for value in allowed)
                 raise ValueError(f"{name} must be {wanted}; got {_shown(parameters[name])}.")
+        for name in ("window_size", "overlap", "mirror"):
+            if name in parameters:
+                _require_numbers(name, parameters[name])
         for name, bound in (("image_size", "pixels"), ("volume_size", "voxels")):
             size = parameters.get(name)
             if isinstance(size, dict) and all(isinstance(n, int) for n in size.values()):
@@ -253,6 +262,15 @@ def _bound_of(name: str, default: int) -> int:
 def _require_finite(values: list[Any]) -> None:
     if not all(np.isfinite(row).all() for row in values):
         raise ValueError("The model gives values that are not finite numbers for this input.")
+
+
+def _require_numbers(name: str, value: Any) -> None:
+    single = name == "overlap" and not isinstance(value, list)
+    numbers = [value] if single else value
+    kinds = {int, float} if name == "overlap" else {int}
+    if not isinstance(numbers, list) or not {type(number) for number in numbers} <= kinds:
+        wanted = "a number or a list of numbers" if name == "overlap" else "a list of whole numbers"
+        raise ValueError(f"{name} must be {wanted}; got {_shown(value)}.")
 
 
 def _shown(value: Any) -> str:
