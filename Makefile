@@ -6,17 +6,19 @@ BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help install sample sample-organs sample-views pretrain finetune docs test format clean
+.PHONY: help install sample sample-organs sample-views pretrain finetune demo docs browser test format clean
 
 help:
 	@echo 'make pretrain   pretrain on the sample CT: a few minutes on two CPU cores'
 	@echo 'make finetune   fine-tune on the sample CT: five organs in 3D and 2D, views: some minutes'
+	@echo 'make demo       show in the browser what these models see, on http://127.0.0.1:7860'
 	@echo 'make test       lint and run all tests'
 	@echo 'make sample     only prepare the sample data, in data/sample'
 	@echo 'make sample-organs   slabs and radiographs with five organs, in data/sample_organs'
 	@echo 'make sample-views   radiographs in folders of the view that each is, in data/sample_views'
 	@echo 'make install    only make .venv with the package in it'
 	@echo 'make docs       build the documentation, in build/docs'
+	@echo 'make browser    install the Chromium that tests of the page need, unless there is one'
 	@echo 'make format     format the code'
 	@echo 'make clean      remove .venv and what was built; runs/ and data/ stay'
 
@@ -68,7 +70,39 @@ finetune: sample-organs sample-views
 			$$start --output runs/finetune_sample_$$data$$end || exit 1; \
 	done
 
-test: $(VENV)/.installed-test
+$(VENV)/.installed-space: $(VENV)/.installed
+	$(PIP) --constraint constraints.txt --editable '.[space]'
+	@touch $@
+
+# Of what `make pretrain` and `make finetune` left; what is missing is named and left out.
+demo: sample sample-organs $(VENV)/.installed-space
+	@encoder=runs/pretrain_sample/model; models=; \
+	if [ ! -d $$encoder ]; then \
+		echo "$$encoder is not there (make pretrain makes it, in a few minutes):" \
+			"the page shows features of random weights, and says so."; \
+		encoder=random; \
+	fi; \
+	for part in segmenter-3d=ct segmenter-2d=xray classifier-2d=views; do \
+		model=runs/finetune_sample_$${part#*=}/model; \
+		if [ -d $$model ]; then models="$$models --$${part%=*} $$model"; else \
+			echo "$$model is not there (make finetune makes it): the page goes without it."; \
+		fi; \
+	done; \
+	$(BIN)/python examples/space/app.py --encoder $$encoder $$models \
+		--samples data/sample data/sample_organs
+
+browser:
+	@for name in chromium chromium-browser google-chrome; do \
+		if command -v $$name > /dev/null; then exit 0; fi; \
+	done; \
+	if [ "$$(id -u)" != 0 ] || ! command -v apt-get > /dev/null; then \
+		echo "The tests of examples/space need Chromium on the PATH, and only root can install" \
+			"it here: apt-get install chromium." >&2; exit 1; \
+	fi; \
+	apt-get update -qq && \
+		DEBIAN_FRONTEND=noninteractive apt-get install -qq --yes --no-install-recommends chromium
+
+test: $(VENV)/.installed-test browser
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/python -m pytest --numprocesses auto --dist worksteal
