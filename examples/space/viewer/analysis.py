@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -29,7 +30,7 @@ class Analysis:
         colours: Their principal components, `(depth, height, width, 3)`.
         segmentation: If there is a model of its dimension.
         classes: Probability by name, if there is one.
-        notes: Sentences on what was left out.
+        notes: Sentences on what looks wrong, or was left out.
         next_step: What is being worked out now; empty at the end.
     """
 
@@ -61,7 +62,12 @@ def analyse(source: Source, models: Models) -> Iterator[Analysis]:
         OSError, ValueError, TypeError, ImportError: If the image cannot be read.
     """
     refuse_large(source)
-    known = Analysis(read_image(source, models.encoder.image_processor))
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        image = read_image(source, models.encoder.image_processor)
+    # A header that looks wrong makes volumes and pictures wrong, too.
+    notes = [str(each.message) for each in caught if issubclass(each.category, UserWarning)]
+    known = Analysis(image, notes=tuple(notes))
     classify = models.classifiers.get(known.dimension)
     segment = models.segmenters.get(known.dimension)
     if classify is not None:

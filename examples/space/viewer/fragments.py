@@ -35,8 +35,8 @@ def heading_html(is_random: bool) -> str:
         "<h1>One network for radiographs and CT</h1>"
         "<p>See the slices of an image, what a UniMiSS network makes of its patches, and where "
         "similar patches lie, in 2D and 3D alike. Uploads stay on the machine that runs this page "
-        "and are deleted from its disk as soon as they were read. This is not a medical device: "
-        f"nothing here is a finding.</p>{warning}"
+        "and are deleted from its disk once the models have seen them; the rest goes when you "
+        f"leave. This is not a medical device: nothing here is a finding.</p>{warning}"
     )
 
 

@@ -18,6 +18,11 @@ LAYERS = ("grey levels", "features", "segments")
 """What may lie over the grey levels, the first being nothing."""
 
 _NEIGHBOURS = 6
+# The other dimension, and what its samples are called.
+_OTHERS = {
+    2: (3, "In 3D: the sample CT"),
+    3: (2, "In 2D: the sample radiographs"),
+}
 
 
 def first_view(analysis: Analysis) -> View:
@@ -94,7 +99,7 @@ def mark_voxel(session: Session, voxel: Sequence[int]) -> None:
 def find_neighbours(
     session: Session, indices: Mapping[int, PatchIndex]
 ) -> dict[str, Sequence[Neighbour] | str]:
-    """Find the neighbours of the marked patch, in this image and in samples of both dimensions.
+    """Find the neighbours of the marked patch, in its image and in the other dimension.
 
     Args:
         session: With a marked patch.
@@ -112,11 +117,11 @@ def find_neighbours(
         "In this image": nearest_within(image, features, patch, scale, _NEIGHBOURS)
     }
     direction = scale.directions(features.vectors[patch][None])[0]
-    titles = {3: "In the sample CT (3D)", 2: "In the sample radiographs (2D)"}
-    for dimension in (5 - analysis.dimension, analysis.dimension):
-        index = indices.get(dimension)
-        if index is not None:
-            groups[titles[dimension]] = index.nearest(direction, _NEIGHBOURS)
-        elif dimension != analysis.dimension:
-            groups[titles[dimension]] = "There are no samples of this dimension."
+    other, title = _OTHERS[analysis.dimension]
+    index = indices.get(other)
+    groups[title] = (
+        "There are no samples of this dimension."
+        if index is None
+        else index.nearest(direction, _NEIGHBOURS)
+    )
     return groups

@@ -60,6 +60,7 @@ class Page:
         self._models = models
         self._samples = samples
         self._indices = indices
+        self._folder = folder
         self._sessions = Sessions(folder)
         # Of samples alone, which are nobody's: as many as the page offers.
         self._of_samples: dict[Path, Analysis] = {}
@@ -175,7 +176,7 @@ class Page:
             )
         for number, name in ((self.level, "level"), (self.width, "width")):
             number.input(
-                self._changer(lambda view, value, name=name: replace(view, **{name: value or 0})),
+                self._changer(_number_changer(name)),
                 number,
                 shown,
                 trigger_mode="always_last",
@@ -201,7 +202,7 @@ class Page:
                 source = take_uploads(paths, Path(folder))
                 yield from self._show_steps(session, analyse(source, self._models))
             except _FAILURES as error:
-                yield {self.status: _error(_without_folder(error, folder))}
+                yield {self.status: _error(self._without_folder(error))}
 
     def _sample_opener(self, number: int) -> Callable[[gr.Request], Iterator[dict]]:
         def open_sample(request: gr.Request) -> Iterator[dict]:
@@ -210,7 +211,7 @@ class Page:
             try:
                 yield from self._show_steps(session, self._sample_steps(number))
             except _FAILURES as error:
-                yield {self.status: _error(str(error))}
+                yield {self.status: _error(self._without_folder(error))}
 
         return open_sample
 
@@ -287,9 +288,11 @@ class Page:
         if analysis.classes is not None:
             updates[self.classes] = gr.update(value=analysis.classes, visible=True)
         if analysis.next_step:
-            updates[self.status] = _busy(f"{about} {analysis.next_step}")
-            return updates
-        updates[self.status] = fragments.status_html(" ".join((about, *analysis.notes)))
+            session.status = _busy(f"{about} {analysis.next_step}")
+            return updates | {self.status: session.status}
+        notes = map(self._without_folder, analysis.notes)
+        session.status = fragments.status_html(" ".join((about, *notes)))
+        updates[self.status] = session.status
         updates[self.layer] = gr.update(choices=layers_of(analysis), value=session.view.layer)
         updates[self.search] = gr.update(visible=analysis.features is not None)
         if analysis.segmentation is None and analysis.dimension not in self._models.segmenters:
@@ -314,10 +317,12 @@ class Page:
         before = session.view
         try:
             session.view = change(session)
-            return _picture(session), gr.skip()
+            picture = _picture(session)
         except _FAILURES as error:
-            session.view = before
+            session.view, session.has_error = before, True
             return gr.skip(), _error(str(error))
+        mended, session.has_error = session.has_error, False
+        return picture, session.status if mended else gr.skip()
 
     def _choose_window(self, name: str, request: gr.Request) -> tuple:
         session = self._session(request)
@@ -382,6 +387,11 @@ class Page:
         session = self._sessions.get(request.session_hash)
         return session if session is not None and session.view is not None else None
 
+    def _without_folder(self, message: object) -> str:
+        """A message without the names of temporary folders, which say nothing to a visitor."""
+        words = str(message) or type(message).__name__
+        return re.sub(rf"{re.escape(str(self._folder))}/(?:[^/\s]+/)*", "", words)
+
     def _leave(self, request: gr.Request) -> None:
         self._sessions.drop(request.session_hash)
 
@@ -405,7 +415,9 @@ def _error(text: str) -> str:
     return fragments.status_html(text, "error")
 
 
-def _without_folder(error: Exception, folder: str) -> str:
-    """The message without the names of temporary folders, which say nothing to a visitor."""
-    words = str(error) or type(error).__name__
-    return re.sub(rf"{re.escape(folder)}/\d+/", "", words)
+def _number_changer(name: str) -> Callable[[View, float | None], View]:
+    def change(view: View, value: float | None) -> View:
+        # Of a number that is being typed, there is nothing at first, or a sign alone.
+        return view if value is None else replace(view, **{name: value})
+
+    return change

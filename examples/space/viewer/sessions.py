@@ -42,6 +42,8 @@ class Session:
         analysis: What is known of the image; `None` until it was read.
         view: How it is looked at.
         marked: The patch that was clicked.
+        status: What the page says of the image.
+        has_error: Whether it says what went wrong with a control instead.
         last_used: When, in seconds of `time.monotonic`.
     """
 
@@ -49,6 +51,8 @@ class Session:
     analysis: Analysis | None = None
     view: View | None = None
     marked: tuple[int, int, int] | None = None
+    status: str = ""
+    has_error: bool = False
     last_used: float = field(default_factory=time.monotonic)
 
     @property
