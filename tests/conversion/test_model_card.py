@@ -5,8 +5,10 @@ import pytest
 import yaml
 from huggingface_hub import ModelCard
 
+from card_validation import card_errors
 from unimiss_hf.conversion import ConversionReport
 from unimiss_hf.conversion.model_card import make_card
+from unimiss_hf.hub.widget import EXAMPLE
 
 
 @pytest.fixture
@@ -37,6 +39,8 @@ def test_the_metadata_are_what_the_hub_reads(report):
     assert metadata["license"] == "mit"
     assert {"medical-imaging", "ct", "unimiss_mit"} <= set(metadata["tags"])
     assert ModelCard(text).data.to_dict() == metadata
+    assert metadata["widget"][0]["src"] == EXAMPLE
+    assert card_errors(text) == []
 
 
 def test_where_the_weights_are_from(report, tmp_path):
