@@ -54,7 +54,7 @@ def test_a_segmentation_of_volumes(settings, checkpoint):
 def test_what_is_known_of_the_machine_is_told(settings):
     text = str(card_of(settings(), compute=ComputeRecord(1.5, 8, "NVIDIA H100")))
     for row in (
-        "| hours of training steps, over all restarts | 1.50 |",
+        "| hours of training steps, over all restarts | 1.5 |",
         "| processes | 8 |",
         "| device of each | NVIDIA H100 |",
     ):

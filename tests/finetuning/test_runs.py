@@ -12,6 +12,7 @@ from accelerate import Accelerator
 from unimiss_hf.finetuning import EvaluationSettings, evaluate_model, run_finetuning
 from unimiss_hf.finetuning.runs import aggregate
 from unimiss_hf.finetuning.task_data import open_task_data
+from unimiss_hf.hub.results_in_cards import with_results
 
 
 def read(path: Path):
@@ -64,7 +65,14 @@ def test_every_fold_is_run_and_what_is_finished_stays(settings):
     ]
     folders = [output / f"fold-{fold}" for fold in range(3)]
     values = [read(folder / "results.json")["scores"]["dice"]["mean"] for folder in folders]
-    summary = read(output / "results.json")["scores"]["mean Dice"]
+    results = read(output / "results.json")
+    assert (results["folds"], results["task"], results["data"]["part"]) == (
+        3,
+        "segmentation",
+        "test",
+    )
+    assert "| mean Dice | " in with_results("# Mine\n", results, "name")
+    summary = results["scores"]["mean Dice"]
     assert summary["mean"] == pytest.approx(statistics.mean(values))
     assert summary["std"] == pytest.approx(statistics.stdev(values))
     assert outcome.numbers["mean"]["mean Dice"] == summary["mean"]

@@ -72,7 +72,7 @@ def test_a_model_of_the_sample_says_that_it_is_of_one_patient(settings, model, t
 def test_a_run_tells_its_hours_and_device(settings):
     result = Pretrainer(settings(max_steps=2)).run()
     text = (result.model / "README.md").read_text(encoding="utf-8")
-    assert re.search(r"\| hours of training steps, over all restarts \| \d+\.\d\d \|", text)
+    assert re.search(r"\| hours of training steps, over all restarts \| \d\S* \|", text)
     assert "| processes | 1 |" in text and "| device of each | CPU, " in text
 
 
@@ -81,10 +81,18 @@ def test_the_training_state_is_explained_where_it_is(settings, model):
     assert "`training_state` holds" in str(make_card(model, run, 1, 2))
 
 
-def test_the_example_runs(settings, monkeypatch, capsys):
+def test_the_examples_run(settings, images, volumes, capsys):
     result = Pretrainer(settings(max_steps=1)).run()
     text = (result.model / "README.md").read_text(encoding="utf-8")
-    example = re.search("```python\n(.*?)```", text, re.DOTALL)[1]
-    exec(example.replace("the/folder/of/this/file", str(result.model)), {})
+    of_tensor, of_files = re.findall("```python\n(.*?)```", text, re.DOTALL)
+    exec(of_tensor.replace("the/folder/of/this/file", str(result.model)), {})
     assert "torch.Size([1, 16])" in capsys.readouterr().out
-    assert "# (1, 16)" in example
+    assert "# (1, 16)" in of_tensor
+    for name, path in {
+        "the/folder/of/this/file": result.model,
+        "chest.png": images / "0.png",
+        "ct.nii.gz": volumes / "0.nii.gz",
+    }.items():
+        of_files = of_files.replace(name, str(path))
+    exec(of_files, {})
+    assert "16 16" in capsys.readouterr().out
