@@ -20,6 +20,8 @@ from unimiss_hf.pretraining import Pretrainer
 from unimiss_hf.training import publishing
 
 REPO = "owner/name"
+# What a repository gets beside a checkpoint.
+COMPANIONS = {"LICENSE", "example_radiograph.png"}
 
 
 def uploaded(hub: LoopbackHub) -> dict[str, bytes]:
@@ -46,7 +48,7 @@ def test_a_slow_hub_gets_what_opens_and_the_run_is_the_same(settings, hub, tmp_p
     for name, tensor in expected_weights.items():
         assert torch.equal(weights[name], tensor), name
     published = {name for name in expected if not name.startswith("training_state/")}
-    assert files.keys() == published - {"checkpoint.json"}
+    assert files.keys() == published - {"checkpoint.json"} | COMPANIONS
     assert hub.messages(REPO)[-1] == "Upload step-00000007"
     # every third, the last one, and none that a newer one overtook
     assert set(hub.messages(REPO)) <= {f"Upload step-{step:08d}" for step in (3, 6, 7)}
@@ -83,7 +85,8 @@ def test_a_hub_that_refuses_is_told_once_and_gets_all_from_the_next_run(
     hub.fail(403, times=0)
     Pretrainer(run).run()
     expected = files_below(result.output / "checkpoints" / "step-00000006")
-    assert uploaded(hub).items() <= expected.items()
+    files = uploaded(hub)
+    assert {name: files[name] for name in files.keys() - COMPANIONS}.items() <= expected.items()
     assert not waiting.exists()
 
 
@@ -156,5 +159,6 @@ def test_the_manifest_goes_only_with_what_it_lists(settings, hub):
     result = Pretrainer(settings(max_steps=1, push_to_hub=REPO, hub_training_state=True)).run()
     files = uploaded(hub)
     manifest = json.loads(files["checkpoint.json"])
-    assert files.keys() == {"checkpoint.json", *manifest["files"]}
-    assert files == files_below(result.output / "checkpoints" / "step-00000001")
+    own = {name: content for name, content in files.items() if name not in COMPANIONS}
+    assert own.keys() == {"checkpoint.json", *manifest["files"]}
+    assert own == files_below(result.output / "checkpoints" / "step-00000001")

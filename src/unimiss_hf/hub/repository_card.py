@@ -7,12 +7,10 @@ from typing import Any
 
 from ..configuration_mit import MiTConfig
 from .card_editing import with_license, with_repository
-from .card_fields import read_fields
-from .endpoint_files import ENDPOINT_FILES, ENDPOINT_FOLDER
+from .companion_files import companion_files
 from .plain_card import plain_card
 from .repository_files import CARD, RepositoryFiles
 from .results_in_cards import with_results
-from .widget import EXAMPLE, widget_files
 
 
 def complete_card(
@@ -21,10 +19,10 @@ def complete_card(
     """Finish the card of a repository, and add what it and endpoints need.
 
     A model without a card gets one that says what its configuration says. Scores of `results.json`
-    go into the card, its examples name the repository, and the picture of its widget comes along.
+    go into the card, and its examples name the repository.
 
     Args:
-        listed: What goes; the card, the picture and the endpoint's files are added to it.
+        listed: What goes; the card, licence, endpoint and picture are added to it.
         repository: `"owner/name"`.
         revision: The branch; `None` is the main one.
         license: The Hub's identifier of the weights' licence; `None`: as the card says.
@@ -42,14 +40,11 @@ def complete_card(
         text = with_repository(text, repository, revision)
         if license is not None:
             text = with_license(text, license)
-        shown = read_fields(text).get("widget") or []
+        companions = companion_files(text)
     except ValueError as error:
         raise ValueError(f"{path or 'The card'} cannot be completed: {error}") from error
     listed.texts[CARD] = text
-    if any(str(entry.get("src", "")).endswith(EXAMPLE) for entry in shown):
-        listed.files |= widget_files()
-    for name in ENDPOINT_FILES:
-        listed.files.setdefault(name, ENDPOINT_FOLDER / name)
+    listed.files = {**companions, **listed.files}
 
 
 def _config(listed: RepositoryFiles) -> MiTConfig:

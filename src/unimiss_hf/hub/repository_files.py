@@ -1,7 +1,6 @@
 """Which files of a model's or a run's folder go to the Hub, and which stay and why."""
 
 import fnmatch
-import importlib.metadata
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -214,7 +213,7 @@ def _require_whole(path: Path) -> None:
 
 
 def _complete_code(listed: RepositoryFiles, folder: Path) -> None:
-    """Add what lets others open the model and is the same for every one: code, licence."""
+    """Add the code, where the folder lacks some of it."""
     code = {f"{reference.partition('.')[0]}.py" for reference in AUTO_MAP.values()}
     if not code <= listed.files.keys():
         config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
@@ -222,16 +221,6 @@ def _complete_code(listed: RepositoryFiles, folder: Path) -> None:
         del listed.files["config.json"]
         listed.texts["config.json"] = json.dumps(config, indent=2, sort_keys=True) + "\n"
         listed.files |= {path.name: path for path in _PACKAGE.glob("*_mit.py")}
-    if "LICENSE" not in listed.files:
-        listed.texts["LICENSE"] = package_license()
 
 
-def package_license() -> str:
-    """The licence of the code that travels with a model."""
-    text = importlib.metadata.distribution("unimiss_hf").read_text("licenses/LICENSE")
-    if text is None:
-        raise FileNotFoundError("unimiss_hf was installed without its LICENSE. Install it again.")
-    return text
-
-
-__all__ = ["CARD", "RepositoryFiles", "is_of_a_model", "list_files", "package_license", "run_of"]
+__all__ = ["CARD", "RepositoryFiles", "is_of_a_model", "list_files", "run_of"]

@@ -4,6 +4,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol
 
+from ..hub.companion_files import companion_files
+from ..hub.repository_files import CARD
 from ..hub.upload_queue import HubQueue
 from .checkpoints import MANIFEST
 
@@ -79,6 +81,9 @@ class Publisher:
         if not last and step % steps != 0:
             return
         files = files_of(checkpoint, training_state=self.settings.hub_training_state)
+        card = files.get(CARD)
+        if card is not None:
+            files = {**companion_files(card.read_text(encoding="utf-8")), **files}
         self._queue.add(checkpoint.name, files)
 
     def poll(self) -> None:
