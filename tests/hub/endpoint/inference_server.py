@@ -120,7 +120,9 @@ def main(arguments: list[str]) -> None:
     listening = socket.socket()
     listening.bind(("127.0.0.1", 0))
     print(listening.getsockname()[1], flush=True)
-    server = uvicorn.Server(uvicorn.Config(make_app(handlers), log_level="warning"))
+    # Connections stay open while a test waits.
+    config = uvicorn.Config(make_app(handlers), log_level="warning", timeout_keep_alive=300)
+    server = uvicorn.Server(config)
     server.run(sockets=[listening])
 
 

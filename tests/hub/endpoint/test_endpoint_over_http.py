@@ -267,8 +267,7 @@ def test_the_process_stays_up_and_its_memory_returns(server, files, volume):
         for name in ("features", "classification", "segmentation", "overlapping")
         for kind in ("png", "nii.gz")
     }
-    # What takes several windows loads MONAI.
-    server.post("segmentation", thorax(128, 128, 24))
+    server.post("segmentation", thorax(200, 200, 40))  # Takes several windows.
     warm = server.memory()
 
     # 32 at once: right and wrong ones, small and large.

@@ -22,6 +22,7 @@ from __future__ import annotations
 import base64
 import binascii
 import ctypes
+import gc
 import gzip
 import importlib
 import importlib.util
@@ -124,6 +125,9 @@ class EndpointHandler:
             device="cuda" if torch.cuda.is_available() else "cpu",
             local_files_only=True,
         )
+        if "window_size" in _PARAMETERS[self.task]:
+            # Cutting into windows loads it; the first large input would have to wait for that.
+            importlib.import_module("monai.inferers")
         code = sys.modules[type(self.pipeline).__module__]
         self._open_received = code.open_received
         self._bounds = code.InputBounds(
@@ -146,7 +150,7 @@ class EndpointHandler:
             answer, refusal = self._attempt(data)
             _return_memory()
         # Once more, when the toolkit has let go of the body and sent the answer.
-        later = threading.Timer(_SECONDS_TO_ANSWER, _return_memory)
+        later = threading.Timer(_SECONDS_TO_ANSWER, _return_memory, [True])
         later.daemon = True
         later.start()
         if refusal is not None:
@@ -382,8 +386,13 @@ def _as_text(data: bytes) -> str:
     return base64.b64encode(data).decode("ascii")
 
 
-def _return_memory() -> None:
-    """Give freed memory back to the system: glibc keeps that of every thread, a volume or more."""
+def _return_memory(collect: bool = False) -> None:
+    """Give freed memory back to the system: glibc keeps that of every thread, a volume or more.
+
+    `collect` frees cycles too, such as those of errors, which hold the body that they are about.
+    """
+    if collect:
+        gc.collect()
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
     if trim is not None:
         trim(0)
