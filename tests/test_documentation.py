@@ -251,4 +251,6 @@ def test_tables_of_settings_have_every_setting():
         settings = getattr(importlib.import_module(module), name)
         table = tables(settings, as_options=kind == "options")
         for entry in dataclasses.fields(settings):
-            assert re.search(rf"^\| `(--|--no_)?{entry.name}` \|", table, re.MULTILINE), entry.name
+            assert re.search(
+                rf"^\| `(--|--no_)?{entry.name}`{{ .setting }} \|", table, re.MULTILINE
+            ), entry.name

@@ -20,7 +20,9 @@ _BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 _DRAW = """async text => {
     mermaid.initialize({
         startOnLoad: false, htmlLabels: false, theme: "neutral", fontFamily: "sans-serif",
-        flowchart: {htmlLabels: false}, deterministicIds: true,
+        flowchart: {htmlLabels: false, wrappingWidth: 330}, deterministicIds: true,
+        themeVariables: {fontSize: "14px", edgeLabelBackground: "#ffffff"},
+        themeCSS: ".edgeLabel, .edgeLabel rect { opacity: 1 !important; }",
     });
     return (await mermaid.render("diagram", text)).svg;
 }"""

@@ -53,7 +53,7 @@ def tables(settings: type, as_options: bool = True) -> str:
                 name = name if not default else f"--no_{entry.name}"
                 text = text if not default else f"switches off: {text}"
                 default = None
-        lines.append(f"| `{name}` | {_as_words(default)} | {_escaped(text)} |")
+        lines.append(f"| `{name}`{{ .setting }} | {_as_words(default)} | {_escaped(text)} |")
     return "\n".join(lines)
 
 
