@@ -9,6 +9,7 @@ from pathlib import Path
 
 import nibabel
 import numpy as np
+import pydicom
 from PIL import Image
 
 from .images import Source
@@ -96,9 +97,8 @@ def _size_of(path: Path) -> tuple[int, bool]:
         shape = np.load(path, mmap_mode="r", allow_pickle=False).shape
         return math.prod(shape), len(shape) > 2
     if _is_dicom(path):
-        import pydicom
-
-        header = pydicom.dcmread(path, stop_before_pixels=True)
+        # Old files lack the preamble.
+        header = pydicom.dcmread(path, stop_before_pixels=True, force=True)
         frames = int(header.get("NumberOfFrames", 1) or 1)
         size = int(header.get("Rows", 0)) * int(header.get("Columns", 0)) * frames
         return size, frames > 1
