@@ -458,3 +458,9 @@ def test_image_segmentation_takes_radiographs(open_pipeline, inputs):
     assert {entry["label"] for entry in masks} <= {"air", "lung", "bone"}
     covered = sum(np.asarray(entry["mask"], dtype=int) for entry in masks)
     assert covered.shape == (60, 64) and (covered == 255).all()
+
+
+def test_what_concerns_loading_is_no_parameter(open_pipeline, inputs):
+    offline = open_pipeline("medical-image-classification", local_files_only=True)
+    usual = open_pipeline("medical-image-classification")
+    assert offline(inputs["PNG"]) == usual(inputs["PNG"])

@@ -1,7 +1,10 @@
 """Saved folders open where the package is not installed: in a fresh environment without it."""
 
+import base64
+import gzip
 import json
 import os
+import shutil
 import subprocess
 import sysconfig
 import venv
@@ -12,6 +15,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from transformers import pipeline
 
 import opening_folders
 from loopback_hub import LoopbackHub, Repository
@@ -23,6 +27,7 @@ from unimiss_hf import (
     MiTForSemanticSegmentation,
     MiTImageProcessor,
 )
+from unimiss_hf.hub.endpoint_files import add_endpoint
 from unimiss_hf.publication_mit import AUTO_MAP, CUSTOM_PIPELINES
 
 
@@ -135,3 +140,47 @@ def test_what_is_saved_without_the_package_is_whole(answers, work):
         for name in ("saved_again", "segmentation")
     )
     assert saved == first
+
+
+ASKING = """
+import importlib.util, json, pathlib, sys
+assert importlib.util.find_spec("unimiss_hf") is None
+work = pathlib.Path(sys.argv[1])
+spec = importlib.util.spec_from_file_location("handler", work / "endpoint" / "handler.py")
+sys.modules["handler"] = module = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(module)
+handler = module.EndpointHandler(work / "endpoint")
+volume = {"inputs": (work / "ct.nii.gz").read_bytes()}
+fine = {"inputs": (work / "ct.nii.gz").read_bytes(), "parameters": {"spacing": [0.01] * 3}}
+refusal = None
+try:
+    handler(fine)
+except ValueError as error:
+    refusal = str(error)
+(work / "asked.json").write_text(json.dumps([handler(volume), refusal]))
+"""
+
+
+def test_an_endpoints_handler_answers(work, python):
+    shutil.copytree(work / "segmentation", work / "endpoint")
+    add_endpoint(work / "endpoint")
+    clean = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    result = subprocess.run(
+        [python, "-c", ASKING, work],
+        env={**clean, "HF_MODULES_CACHE": str(work / "modules_of_handler")},
+        cwd=work,
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert result.returncode == 0, result.stderr[-3000:]
+    answer, refusal = json.loads((work / "asked.json").read_text())
+    packed = gzip.decompress(base64.b64decode(answer["segmentation"]))
+    labels = nibabel.Nifti1Image.from_bytes(packed)
+    wanted = pipeline("medical-image-segmentation", str(work / "endpoint"), device="cpu")(
+        work / "ct.nii.gz"
+    )["segmentation"]
+    assert np.mean(np.asarray(labels.dataobj) == np.asarray(wanted.dataobj)) > 0.999
+    np.testing.assert_array_equal(labels.affine, wanted.affine)
+    # Its bounds hold for the code in the folder, too.
+    assert "would have shape (2700, 3600, 4000)" in refusal

@@ -67,7 +67,7 @@ def server(endpoint_folders, tmp_path_factory):
             "HF_HUB_OFFLINE": "1",
             "TMPDIR": str(tmp_path_factory.mktemp("of_server")),
             "HOME": str(tmp_path_factory.mktemp("home")),
-            "UNIMISS_MAX_DECODED_BYTES": str(2**28),
+            "UNIMISS_MAX_DECODED_BYTES": str(2**27),
             "UNIMISS_MAX_VOXELS": str(2**26),
         },
         stdout=subprocess.PIPE,

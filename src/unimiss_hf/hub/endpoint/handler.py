@@ -138,6 +138,7 @@ class EndpointHandler:
         )
         # The toolkit opens pictures before this class sees them; Pillow refuses at twice this.
         Image.MAX_IMAGE_PIXELS = -(-self._bounds.pixels // 2)
+        self._later = threading.Timer(_SECONDS_TO_ANSWER, _return_memory)
         self._places = threading.BoundedSemaphore(_bound_of("max_at_once", self.max_at_once))
 
     def __call__(self, data: dict[str, Any]) -> Any:
@@ -149,10 +150,12 @@ class EndpointHandler:
         with self._places:
             answer, refusal = self._attempt(data)
             _return_memory()
-        # Once more, when the toolkit has let go of the body and sent the answer.
-        later = threading.Timer(_SECONDS_TO_ANSWER, _return_memory, [True])
-        later.daemon = True
-        later.start()
+            # Once more, when the toolkit has let go of the body and sent the last answer.
+            later = threading.Timer(_SECONDS_TO_ANSWER, _return_memory, [True])
+            later.daemon = True
+            before, self._later = self._later, later
+            before.cancel()
+            later.start()
         if refusal is not None:
             # Not while the error is handled: it would keep all arrays of its frames alive.
             raise ValueError(refusal)
