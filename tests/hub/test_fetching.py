@@ -1,35 +1,16 @@
 """Models of a Hub on this machine, over real HTTP, with huggingface_hub as it is."""
 
-import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import fetching_program
 import pytest
+from asked_programs import ask
 
 from loopback_hub import TOKEN, LoopbackHub, Repository
 from small_pyramid import SMALLEST_PYRAMID
 from unimiss_hf import MiTConfig, MiTForPreTraining, MiTImageProcessor
 from unimiss_hf.hub.fetching import commit_of, fetch_model, split_revision
 from unimiss_hf.saved_models import locate
-
-
-def ask(requests: list[dict], environment: dict[str, str]) -> list[dict]:
-    """Open models in a process of its own."""
-    result = subprocess.run(
-        [sys.executable, fetching_program.__file__],
-        input="".join(json.dumps(request) + "\n" for request in requests),
-        env={**os.environ, **environment},
-        capture_output=True,
-        text=True,
-        timeout=180,
-    )
-    assert result.returncode == 0, result.stderr[-3000:]
-    # Neither a message nor a warning shows the token.
-    assert TOKEN not in result.stdout + result.stderr
-    return [json.loads(line) for line in result.stdout.splitlines()]
 
 
 @pytest.fixture(scope="module")
@@ -65,10 +46,11 @@ def answers(tmp_path_factory):
         # The connection breaks off in the middle of the first large file.
         hub.drops["GET"] = 1
         environment = {**hub.environment, "HF_HUB_CACHE": str(cache)}
-        online = ask(list(requests.values()), environment)
+        online = ask(fetching_program, list(requests.values()), environment)
         assert hub.drops["GET"] == 0
         downloads = [line for line in hub.requests if line.startswith("GET /clinic/open/resolve")]
     offline = ask(
+        fetching_program,
         [
             {"model": "clinic/open"},
             {"model": f"clinic/open@{pinned}"},
@@ -78,7 +60,7 @@ def answers(tmp_path_factory):
         {**environment, "HF_HUB_OFFLINE": "1"},
     )
     # Its address is right, and nobody is there any more.
-    gone = ask([{"model": "clinic/open"}, {"model": "clinic/other"}], environment)
+    gone = ask(fetching_program, [{"model": "clinic/open"}, {"model": "clinic/other"}], environment)
     return {
         **dict(zip(requests, online, strict=True)),
         "offline": offline,

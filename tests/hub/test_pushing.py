@@ -1,6 +1,5 @@
 """Models go to a Hub on this machine, over real HTTP, with huggingface_hub as it is."""
 
-import json
 import os
 import subprocess
 import sys
@@ -10,9 +9,10 @@ from pathlib import Path
 import pushing_program
 import pytest
 import torch
+from asked_programs import ask
 from safetensors.torch import load
 
-from loopback_hub import TOKEN, LoopbackHub, Repository
+from loopback_hub import LoopbackHub, Repository
 from published_runs import finished_run
 from unimiss_hf import MiTConfig, MiTForSemanticSegmentation
 from unimiss_hf.hub import push_model
@@ -23,22 +23,7 @@ REPO = "clinic/organs"
 
 
 def environment(hub: LoopbackHub, work: Path) -> dict[str, str]:
-    return {**os.environ, **hub.environment, "HF_HUB_CACHE": str(work / "cache")}
-
-
-def ask(requests: list, hub: LoopbackHub, work: Path) -> list[dict]:
-    """Run commands in a process of their own."""
-    result = subprocess.run(
-        [sys.executable, pushing_program.__file__],
-        input="".join(json.dumps(request) + "\n" for request in requests),
-        env=environment(hub, work),
-        capture_output=True,
-        text=True,
-        timeout=180,
-    )
-    assert result.returncode == 0, result.stderr[-3000:]
-    assert TOKEN not in result.stdout + result.stderr
-    return [json.loads(line) for line in result.stdout.splitlines()]
+    return {**hub.environment, "HF_HUB_CACHE": str(work / "cache")}
 
 
 @pytest.fixture(scope="module")
@@ -73,17 +58,17 @@ def pushed(work):
             "other kind": ["push", run, "clinic/bert"],
             "other content": ["push", run, "clinic/notes"],
         }
-        answers = dict(zip(requests, ask(list(requests.values()), hub, work), strict=True))
+        answers = dict(
+            zip(
+                requests,
+                ask(pushing_program, list(requests.values()), environment(hub, work)),
+                strict=True,
+            )
+        )
         assert hub.drops["PUT"] == 0
-        (refused,) = ask([["push", run, "clinic/new"]], _Tokenless(hub), work)
+        tokenless = {**environment(hub, work), "HF_TOKEN": "hf_another"}
+        (refused,) = ask(pushing_program, [["push", run, "clinic/new"]], tokenless)
         return {**answers, "refused": refused, "hub": hub}
-
-
-class _Tokenless:
-    """The same Hub, for somebody whose token is not valid."""
-
-    def __init__(self, hub: LoopbackHub) -> None:
-        self.environment = {**hub.environment, "HF_TOKEN": "hf_another"}
 
 
 def files_of(pushed, name=REPO, revision="main") -> dict[str, bytes]:
@@ -241,7 +226,7 @@ def test_a_call_that_was_killed_goes_on(work):
         hub.delay = 1.0
         process = subprocess.Popen(
             command,
-            env=environment(hub, work),
+            env={**os.environ, **environment(hub, work)},
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
         )
@@ -255,7 +240,9 @@ def test_a_call_that_was_killed_goes_on(work):
         assert hub.large and not hub.messages(REPO)
         hub.delay = 0.0
         arrived, before = set(hub.large), len(hub.requests)
-        subprocess.run(command, env=environment(hub, work), check=True, capture_output=True)
+        subprocess.run(
+            command, env={**os.environ, **environment(hub, work)}, check=True, capture_output=True
+        )
         sent = {line.rpartition("/")[2] for line in hub.requests[before:] if "PUT" in line}
         assert not arrived & sent
         assert hub.messages(REPO) == ["Upload model"]

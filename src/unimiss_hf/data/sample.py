@@ -10,16 +10,14 @@ import shutil
 from pathlib import Path
 
 import numpy as np
-from tqdm import tqdm
 
-from ..image_reading_mit import read_volume
-from .radiographs import RadiographGeometry, render_radiograph
+from .radiographs import RadiographGeometry
 from .sample_folder import (
     claim_folder,
     draw_geometry,
+    render_radiographs,
     require_range,
     run_command,
-    write_png,
     write_whole,
 )
 
@@ -176,7 +174,7 @@ def prepare_sample(
         radiographs[folder / "xray" / name] = geometry
     missing = {path: geometry for path, geometry in radiographs.items() if not path.exists()}
     if missing:
-        _render(source, voxel_spacing, missing)
+        render_radiographs(source, voxel_spacing, missing)
 
     count = len(list((folder / "xray").glob("*.png")))
     version = f"{SAMPLE_PACKAGE} {importlib.metadata.version(SAMPLE_PACKAGE)}"
@@ -223,15 +221,6 @@ def _provide_ct(source: Path, target: Path) -> None:
     except OSError:  # another disk, or one without hard links
         shutil.copyfile(source, partial)
     partial.replace(target)
-
-
-def _render(
-    source: Path, voxel_spacing: float, radiographs: dict[Path, RadiographGeometry]
-) -> None:
-    spacing = (voxel_spacing,) * 3
-    volume = read_volume(source, spacing=spacing)
-    for path, geometry in tqdm(radiographs.items(), desc="Rendering radiographs", unit="image"):
-        write_png(path, render_radiograph(volume, spacing, geometry).numpy())
 
 
 if __name__ == "__main__":

@@ -5,13 +5,19 @@ import io
 import json
 import math
 from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
+from tqdm import tqdm
 
-from .radiographs import RadiographGeometry
+from ..image_reading_mit import read_volume
+from .radiographs import RadiographGeometry, render_radiograph
 from .whole_files import put_in_place
+
+# Threads: one leaves a core idle between its operations.
+RENDERERS = 2
 
 
 def require_range(least: Mapping[str, float], settings: Mapping[str, float]) -> None:
@@ -131,6 +137,37 @@ def write_png(path: Path, grey: np.ndarray) -> None:
     content = io.BytesIO()
     Image.fromarray(np.rint(grey * 255.0).astype(np.uint8)).save(content, format="PNG")
     write_whole(path, content.getvalue())
+
+
+def render_radiographs(
+    source: Path,
+    voxel_spacing: float,
+    radiographs: Mapping[Path, RadiographGeometry],
+) -> None:
+    """Render radiographs of a CT and write them as PNG, each complete or not there.
+
+    Args:
+        source: The CT's file.
+        voxel_spacing: Of the CT for rendering, in mm.
+        radiographs: File → geometry.
+    """
+    spacing = (voxel_spacing,) * 3
+    volume = read_volume(source, spacing=spacing)
+
+    def write(path: Path) -> None:
+        write_png(path, render_radiograph(volume, spacing, radiographs[path]).numpy())
+
+    with ThreadPoolExecutor(RENDERERS) as pool:
+        written = pool.map(write, radiographs)
+        try:
+            for _ in tqdm(
+                written, total=len(radiographs), desc="Rendering radiographs", unit="image"
+            ):
+                pass
+        except BaseException:
+            # Ctrl-C does not wait for the others.
+            pool.shutdown(cancel_futures=True)
+            raise
 
 
 def run_command(

@@ -29,6 +29,7 @@ from .organ_shadows import OrganShadows
 from .radiographs import RadiographGeometry, render_radiograph
 from .sample import CT_SOURCE, SAMPLE_PACKAGE, find_sample_ct
 from .sample_folder import (
+    RENDERERS,
     claim_folder,
     draw_geometry,
     require_range,
@@ -39,7 +40,6 @@ from .sample_folder import (
 
 _SETTINGS_NAME = "sample_organs.json"
 _SLICES = 133  # of the sample CT
-_RENDERERS = 2  # threads, as one leaves a core idle between its operations
 
 # Where the CT is cut: first and last slice from its lower end. The liver reaches from slice 6 to
 # 64, the heart from 50 to 94, the aorta to 104, the lungs from 21 to 125, the spine throughout.
@@ -192,7 +192,7 @@ def prepare_sample_organs(
         render = functools.partial(
             _write_view, folder / "xray", volume=volume, shadows=shadows, shortest=shortest_path
         )
-        with ThreadPoolExecutor(_RENDERERS) as pool:
+        with ThreadPoolExecutor(RENDERERS) as pool:
             for _ in tqdm(
                 pool.map(render, missing),
                 total=len(missing),

@@ -7,28 +7,24 @@ Radiographs rendered from the sample CT lie in folders `train/CLASS`, `validatio
 """
 
 import importlib.metadata
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from tqdm import tqdm
 
-from ..image_reading_mit import read_volume
 from .labelled.case import Split
-from .radiographs import RadiographGeometry, render_radiograph
+from .radiographs import RadiographGeometry
 from .sample import CT_SOURCE, SAMPLE_PACKAGE, find_sample_ct
 from .sample_folder import (
     claim_folder,
     draw_geometry,
+    render_radiographs,
     require_range,
     run_command,
-    write_png,
     write_whole,
 )
 
 _SETTINGS_NAME = "sample_views.json"
-_RENDERERS = 2  # threads, as one leaves a core idle between its operations
 
 # The views of each class, with the angle in degrees around which each is taken. Two views are one
 # class where their pictures are the same but for the perspective: rays run through the patient the
@@ -176,7 +172,7 @@ def prepare_sample_views(
     paths = {folder / view.split / view.label / f"{view.name}.png": view for view in views}
     missing = {path: view.geometry for path, view in paths.items() if not path.exists()}
     if missing:
-        _render(source, voxel_spacing, missing)
+        render_radiographs(source, voxel_spacing, missing)
     text = _README.format(
         version=f"{SAMPLE_PACKAGE} {importlib.metadata.version(SAMPLE_PACKAGE)}",
         views=num_radiographs,
@@ -200,25 +196,6 @@ def main(arguments: list[str] | None = None) -> None:
         arguments,
     )
     print(f"The views of the sample are in {folder}: train, validation, test and README.md.")
-
-
-def _render(
-    source: Path, voxel_spacing: float, radiographs: dict[Path, RadiographGeometry]
-) -> None:
-    spacing = (voxel_spacing,) * 3
-    volume = read_volume(source, spacing=spacing)
-
-    def write(path: Path) -> None:
-        write_png(path, render_radiograph(volume, spacing, radiographs[path]).numpy())
-
-    with ThreadPoolExecutor(_RENDERERS) as pool:
-        for _ in tqdm(
-            pool.map(write, radiographs),
-            total=len(radiographs),
-            desc="Rendering radiographs",
-            unit="image",
-        ):
-            pass
 
 
 if __name__ == "__main__":
