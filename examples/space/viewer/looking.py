@@ -28,8 +28,9 @@ _OTHERS = {
 def first_view(analysis: Analysis) -> View:
     """The view to begin with: the middle slice, without a layer."""
     image = analysis.image
-    level, width = level_and_width(first_window(image.values, image.is_hounsfield), image.values)
-    return View(0, image.shape[0] // 2, level, width, LAYERS[0], 0.45)
+    window = first_window(image.values, image.is_hounsfield)
+    level, width = level_and_width(window, image.values)
+    return View(0, image.shape[0] // 2, window, level, width, LAYERS[0], 0.5)
 
 
 def turned_to(view: View, axis: int, analysis: Analysis) -> View:
@@ -78,7 +79,7 @@ def describe_view(session: Session) -> str:
 def slice_label(session: Session) -> str:
     """What the slice's number means."""
     axis = session.view.axis
-    return f"Slice (1 is the {FIRST_SLICE[axis]}; arrow keys and Page Up, Page Down scroll)"
+    return f"Slice (1 is the {FIRST_SLICE[axis]})"
 
 
 def mark_voxel(session: Session, voxel: Sequence[int]) -> None:

@@ -34,7 +34,7 @@ from .samples import Sample
 from .segmentations import save_segmentation
 from .sessions import Session, Sessions, View
 from .uploads import take_uploads
-from .windows import OWN, first_window, level_and_width, window_names
+from .windows import OWN, level_and_width, window_names
 
 _FAILURES = (OSError, ValueError, TypeError, ImportError, MemoryError, RuntimeError)
 _GONE = "This image is not open any more. Drop it again."
@@ -111,13 +111,22 @@ class Page:
             js_on_load=fragments.CLICK_ON_PICTURE,
             elem_id="picture",
         )
-        self.slice = gr.Slider(1, 2, 1, step=1, label="Slice", visible=False, elem_id="slice")
+        self.slice = gr.Slider(
+            1,
+            2,
+            1,
+            step=1,
+            label="Slice",
+            info="Arrow keys, Page Up and Page Down scroll.",
+            visible=False,
+            elem_id="slice",
+        )
         self.axis = gr.Radio(list(AXES), value=AXES[0], label="Plane", visible=False)
 
     def _build_controls(self) -> None:
         with gr.Column(visible=False) as self.controls:
             self.layer = gr.Radio([LAYERS[0]], value=LAYERS[0], label="Layer", elem_id="layer")
-            self.opacity = gr.Slider(0, 1, 0.45, step=0.05, label="Opacity of the layer")
+            self.opacity = gr.Slider(0, 1, 0.5, step=0.05, label="Opacity of the layer")
             self.window = gr.Radio([OWN], value=OWN, label="Window", elem_id="window")
             with gr.Row():
                 self.level = gr.Number(0, label="Level", min_width=100)
@@ -125,7 +134,7 @@ class Page:
             self.legend = gr.HTML(elem_id="legend")
             self.classes = gr.Label(label="Classification", visible=False, show_heading=False)
             self.download = gr.DownloadButton(
-                "Download the segmentation", visible=False, elem_id="download"
+                "Download the segmentation", interactive=False, elem_id="download"
             )
 
     def _build_neighbours(self) -> None:
@@ -226,80 +235,59 @@ class Page:
 
     def _show_steps(self, session: Session, steps: Iterator[Analysis]) -> Iterator[dict]:
         for analysis in steps:
-            is_first = session.analysis is None
-            had_segments = not is_first and session.analysis.segmentation is not None
+            if session.view is None:
+                session.analysis, session.view = analysis, first_view(analysis)
             session.analysis = analysis
-            if is_first:
-                session.view = first_view(analysis)
-            updates = self._first_updates(session) if is_first else {}
-            if analysis.segmentation is not None and not had_segments:
-                updates |= self._segmentation_updates(session)
-            updates |= self._progress_updates(session)
-            yield updates
+            if analysis.segmentation is not None and session.saved is None:
+                if session.view.layer == LAYERS[0]:
+                    session.view = replace(session.view, layer="segments")
+                session.saved = save_segmentation(
+                    analysis.segmentation, session.path, analysis.image.name
+                )
+            session.status = self._status(analysis)
+            # All of it each time: the browser may pass over one of two answers at once.
+            yield self._state_of_page(session)
 
-    def _first_updates(self, session: Session) -> dict:
+    def _status(self, analysis: Analysis) -> str:
+        about = f"{analysis.image.name}: {analysis.image.description}."
+        if analysis.next_step:
+            return _busy(f"{about} {analysis.next_step}")
+        notes = map(self._without_folder, analysis.notes)
+        return fragments.status_html(" ".join((about, *notes)))
+
+    def _state_of_page(self, session: Session) -> dict:
         analysis, view = session.analysis, session.view
         image = analysis.image
-        rows, columns = _rows_and_columns(session)
+        row, column = _places(session)
         return {
+            self.files: None,
+            self.status: session.status,
             self.picture: _picture(session),
-            self.slice: gr.update(
-                maximum=max(image.shape[0], 2),
-                value=view.index + 1,
-                label=slice_label(session),
-                visible=image.is_volume,
-            ),
-            self.axis: gr.update(value=AXES[0], visible=image.is_volume),
+            self.slice: _slice(session),
+            self.axis: gr.update(value=AXES[view.axis], visible=image.is_volume),
             self.controls: gr.update(visible=True),
-            self.window: gr.update(
-                choices=window_names(image.is_hounsfield),
-                value=first_window(image.values, image.is_hounsfield),
-            ),
+            self.window: gr.update(choices=window_names(image.is_hounsfield), value=view.window),
             self.level: view.level,
             self.width: view.width,
-            self.layer: gr.update(choices=[LAYERS[0]], value=LAYERS[0]),
-            self.legend: "",
-            self.classes: gr.update(visible=False, value=None),
-            self.download: gr.update(visible=False, value=None),
-            self.search: gr.update(visible=False),
-            self.row: gr.update(value=(rows + 1) // 2, maximum=rows, label=f"Row (1 to {rows})"),
-            self.column: gr.update(
-                value=(columns + 1) // 2, maximum=columns, label=f"Column (1 to {columns})"
+            self.layer: gr.update(choices=layers_of(analysis), value=view.layer),
+            self.legend: self._legend(analysis),
+            self.classes: gr.update(value=analysis.classes, visible=analysis.classes is not None),
+            self.download: gr.update(
+                value=session.saved and str(session.saved),
+                interactive=session.saved is not None,
             ),
+            self.search: gr.update(visible=analysis.features is not None),
+            self.row: row,
+            self.column: column,
             self.neighbours: "",
         }
 
-    def _segmentation_updates(self, session: Session) -> dict:
-        segmentation = session.analysis.segmentation
-        if session.view.layer == LAYERS[0]:
-            session.view = replace(session.view, layer="segments")
-        path = save_segmentation(segmentation, session.path, session.analysis.image.name)
-        return {
-            self.picture: _picture(session),
-            self.layer: gr.update(choices=layers_of(session.analysis), value=session.view.layer),
-            self.legend: fragments.legend_html(segmentation.segments),
-            self.download: gr.update(visible=True, value=str(path)),
-        }
-
-    def _progress_updates(self, session: Session) -> dict:
-        analysis = session.analysis
-        about = f"{analysis.image.name}: {analysis.image.description}."
-        updates: dict = {}
-        if analysis.classes is not None:
-            updates[self.classes] = gr.update(value=analysis.classes, visible=True)
-        if analysis.next_step:
-            session.status = _busy(f"{about} {analysis.next_step}")
-            return updates | {self.status: session.status}
-        notes = map(self._without_folder, analysis.notes)
-        session.status = fragments.status_html(" ".join((about, *notes)))
-        updates[self.status] = session.status
-        updates[self.layer] = gr.update(choices=layers_of(analysis), value=session.view.layer)
-        updates[self.search] = gr.update(visible=analysis.features is not None)
-        if analysis.segmentation is None and analysis.dimension not in self._models.segmenters:
-            updates[self.legend] = fragments.note_html(
-                f"No model that segments {analysis.dimension}D images is open."
-            )
-        return updates
+    def _legend(self, analysis: Analysis) -> str:
+        if analysis.segmentation is not None:
+            return fragments.legend_html(analysis.segmentation.segments)
+        if analysis.dimension in self._models.segmenters:
+            return ""
+        return fragments.note_html(f"No model that segments {analysis.dimension}D images is open.")
 
     # ------------------------------------------------------------------------------- looking
 
@@ -329,7 +317,9 @@ class Page:
         if session is None or name == OWN:
             return gr.skip(), gr.skip(), gr.skip(), gr.skip()
         level, width = level_and_width(name, session.analysis.image.values)
-        shown = self._redraw(request, lambda each: replace(each.view, level=level, width=width))
+        shown = self._redraw(
+            request, lambda each: replace(each.view, window=name, level=level, width=width)
+        )
         return *shown, level, width
 
     def _turn(self, name: str, request: gr.Request) -> tuple:
@@ -339,17 +329,7 @@ class Page:
         session = self._session(request)
         if session is None:
             return *shown, gr.skip(), gr.skip(), gr.skip()
-        view, (rows, columns) = session.view, _rows_and_columns(session)
-        return (
-            *shown,
-            gr.update(
-                maximum=session.analysis.image.shape[view.axis],
-                value=view.index + 1,
-                label=slice_label(session),
-            ),
-            gr.update(value=(rows + 1) // 2, maximum=rows, label=f"Row (1 to {rows})"),
-            gr.update(value=(columns + 1) // 2, maximum=columns, label=f"Column (1 to {columns})"),
-        )
+        return *shown, _slice(session), *_places(session)
 
     # ---------------------------------------------------------------------------- neighbours
 
@@ -407,6 +387,25 @@ def _rows_and_columns(session: Session) -> tuple[int, int]:
     return rows, columns
 
 
+def _slice(session: Session) -> dict:
+    image, view = session.analysis.image, session.view
+    return gr.update(
+        maximum=max(image.shape[view.axis], 2),
+        value=view.index + 1,
+        label=slice_label(session),
+        visible=image.is_volume,
+    )
+
+
+def _places(session: Session) -> tuple[dict, dict]:
+    """The fields of row and column, with the middle of the slice that is shown."""
+    rows, columns = _rows_and_columns(session)
+    return (
+        gr.update(value=(rows + 1) // 2, maximum=rows, label=f"Row (1 to {rows})"),
+        gr.update(value=(columns + 1) // 2, maximum=columns, label=f"Column (1 to {columns})"),
+    )
+
+
 def _busy(text: str) -> str:
     return fragments.status_html(f"{text} …", "busy")
 
@@ -418,6 +417,6 @@ def _error(text: str) -> str:
 def _number_changer(name: str) -> Callable[[View, float | None], View]:
     def change(view: View, value: float | None) -> View:
         # Of a number that is being typed, there is nothing at first, or a sign alone.
-        return view if value is None else replace(view, **{name: value})
+        return view if value is None else replace(view, **{"window": OWN, name: value})
 
     return change

@@ -19,6 +19,7 @@ class View:
     Attributes:
         axis: 0, 1, 2 for axial, coronal, sagittal.
         index: The slice, from 0.
+        window: Its name; "own" if level and width were typed.
         level, width: Of the window.
         layer: What lies over the grey levels: "grey levels" (nothing), "features" or
             "segments".
@@ -27,6 +28,7 @@ class View:
 
     axis: int
     index: int
+    window: str
     level: float
     width: float
     layer: str
@@ -42,6 +44,7 @@ class Session:
         analysis: What is known of the image; `None` until it was read.
         view: How it is looked at.
         marked: The patch that was clicked.
+        saved: The segmentation as a file.
         status: What the page says of the image.
         has_error: Whether it says what went wrong with a control instead.
         last_used: When, in seconds of `time.monotonic`.
@@ -51,6 +54,7 @@ class Session:
     analysis: Analysis | None = None
     view: View | None = None
     marked: tuple[int, int, int] | None = None
+    saved: Path | None = None
     status: str = ""
     has_error: bool = False
     last_used: float = field(default_factory=time.monotonic)
