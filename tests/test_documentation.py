@@ -144,6 +144,26 @@ def run_command(words: list[str], monkeypatch) -> int:
     return module.main()
 
 
+def test_the_readmes_examples_give_features(project, capsys):
+    left = run_python(ROOT / "README.md")
+    image, volume = capsys.readouterr().out.splitlines()
+    assert image == "torch.Size([1, 16])"
+    assert left["features"]["shape"] == (2, 3, 3)
+    assert volume == "torch.Size([16]) torch.Size([18, 16]) (2, 3, 3)"
+
+
+def test_messages_that_the_readme_explains_are_in_the_code():
+    _, _, table = (ROOT / "README.md").read_text(encoding="utf-8").partition("the message says")
+    messages = re.findall(r"^\| (`.+?`) \|", table.partition("\n## ")[0], re.MULTILINE)
+    assert len(messages) >= 12
+    transformers = Path(importlib.import_module("transformers").__file__).parent
+    code = [*(ROOT / "src").rglob("*.py"), transformers / "dynamic_module_utils.py"]
+    text = "\n".join(path.read_text(encoding="utf-8") for path in code)
+    for message in messages:
+        for part in message.strip("`").split("` … `"):
+            assert part in text or part == "CUDA out of memory", part
+
+
 def test_the_first_tutorial_gives_the_features_it_says(project, monkeypatch):
     (extract,) = [
         words for words in commands_of(TUTORIALS / "features.md") if "examples" in " ".join(words)
