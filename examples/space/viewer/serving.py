@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import signal
+import sys
 import tempfile
 from pathlib import Path
 
@@ -30,6 +32,8 @@ def serve(settings: Settings) -> None:
         OSError, ValueError, ImportError: If a model or a sample cannot be opened, or the port is
             taken.
     """
+    # What is on the disk goes, too, when a container stops.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     models = open_models(settings)
     samples = find_samples(settings.samples)
     print("Indexing patches of the samples ...", flush=True)

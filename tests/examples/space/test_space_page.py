@@ -53,6 +53,7 @@ def server(model_folders, images_folder, tmp_path_factory):
     finally:
         process.terminate()
         process.wait()
+    assert not files.exists()
 
 
 @pytest.fixture(scope="module")
