@@ -77,6 +77,7 @@ def _repository(hub: LoopbackHub, name: str, folder: Path):
         next(model.encoder.parameters()).data.fill_({"one": 1.0, "two": 2.0}[folder.name])
         model.save_pretrained(folder)
         MiTImageProcessor(window="lung").save_pretrained(folder)
+        (folder / "README.md").write_text("---\nlicense: mit\n---\n")
         (folder / "curves.png").write_bytes(b"picture" * 10_000)
         (folder / "training_state").mkdir()
         (folder / "training_state" / "run.json").write_text("{}")
@@ -106,7 +107,7 @@ def test_a_dropped_connection_is_taken_up(answers):
 
 
 def test_what_opening_does_not_take_stays_there(answers):
-    assert {"config.json", "model.safetensors", "modeling_mit.py"} <= set(
+    assert {"config.json", "model.safetensors", "modeling_mit.py", "README.md"} <= set(
         answers["newest"]["files"]
     )
     assert {"curves.png", "training_state"} & set(answers["newest"]["files"]) == set()

@@ -25,9 +25,7 @@ class ExtractionSettings:
     """
 
     model: str = field(
-        metadata={
-            "help": "folder or owner/name[@revision] of a MiT, with its processor"
-        }
+        metadata={"help": "folder or owner/name[@revision] of a MiT, with its processor"}
     )
     output: str = field(metadata={"help": "Parquet file to write, such as features.parquet"})
 

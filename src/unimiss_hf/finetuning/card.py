@@ -15,6 +15,7 @@ from ..data.sample_terms import SAMPLE_LICENSE, find_sample_data
 from ..hub.card_editing import PLACEHOLDER
 from ..hub.card_fields import read_fields
 from ..hub.compute_record import ComputeRecord
+from ..hub.fetching import split_revision
 from ..hub.training_data import TrainingData
 from ..image_processing_mit import MiTImageProcessor
 from .description import window_settings
@@ -74,7 +75,7 @@ def find_origin(settings: FinetuningSettings, task: TaskData) -> TaskOrigin:
         data=data,
         license=task.layout.license if sample is None else SAMPLE_LICENSE,
         is_sample=sample is not None or task.layout.name == SAMPLE_SHADOWS.name,
-        base_model=settings.model.partition("@")[0] if is_on_the_hub else None,
+        base_model=split_revision(settings.model)[0] if is_on_the_hub else None,
         base_license=_license_of(settings.model, is_on_the_hub),
     )
 
@@ -83,7 +84,7 @@ def _is_on_the_hub(model: str | None) -> bool:
     if model is None or Path(model).expanduser().exists() or model.count("/") != 1:
         return False
     try:
-        validate_repo_id(model.partition("@")[0])
+        validate_repo_id(split_revision(model)[0])
     except HFValidationError:
         return False
     return True
@@ -94,8 +95,8 @@ def _license_of(model: str | None, is_on_the_hub: bool) -> str | None:
     if model is None:
         return None
     if is_on_the_hub:
-        name, _, revision = model.partition("@")
-        path = try_to_load_from_cache(name, "README.md", revision=revision or None)
+        name, revision = split_revision(model)
+        path = try_to_load_from_cache(name, "README.md", revision=revision)
     else:
         path = Path(model).expanduser() / "README.md"
     if not isinstance(path, str | Path) or not Path(path).is_file():

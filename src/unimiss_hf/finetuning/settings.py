@@ -66,9 +66,7 @@ class FinetuningSettings:
     seed: int = setting(0, "seed of the head's weights, order, patches and augmentation")
 
     # model
-    model: str | None = setting(
-        None, "folder or owner/name[@revision] of a pretrained checkpoint"
-    )
+    model: str | None = setting(None, "folder or owner/name[@revision] of a pretrained checkpoint")
     model_size: str | None = setting(
         None, "tiny or small, with random weights, instead of a checkpoint: a baseline"
     )

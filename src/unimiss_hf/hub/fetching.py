@@ -14,8 +14,9 @@ from huggingface_hub.errors import (
     RevisionNotFoundError,
 )
 
-# What opening a model takes; figures, logs and what continues training stay on the Hub.
-_WANTED = ["*.json", "*.safetensors", "*.py"]
+# What opening a model takes, and its card, which names the licence that a fine-tuned model
+# inherits; figures, logs and what continues training stay on the Hub.
+_WANTED = ["*.json", "*.safetensors", "*.py", "README.md"]
 _NESTED = ["*/*"]
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 

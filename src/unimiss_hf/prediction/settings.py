@@ -17,11 +17,7 @@ class PredictionSettings:
         ValueError: If a setting cannot be had.
     """
 
-    model: str = field(
-        metadata={
-            "help": "folder or owner/name[@revision] of a fine-tuned MiT"
-        }
-    )
+    model: str = field(metadata={"help": "folder or owner/name[@revision] of a fine-tuned MiT"})
     output: str = field(metadata={"help": "folder to write to"})
 
     # what is predicted

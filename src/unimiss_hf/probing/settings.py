@@ -22,9 +22,7 @@ class ProbeSettings:
         ValueError: If a setting cannot be had.
     """
 
-    model: str = field(
-        metadata={"help": "folder or owner/name[@revision] of a MiT"}
-    )
+    model: str = field(metadata={"help": "folder or owner/name[@revision] of a MiT"})
     output: str = setting("probe.json", "file for the scores")
 
     # data
