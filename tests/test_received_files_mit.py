@@ -146,6 +146,20 @@ def test_names_in_a_zip_lead_nowhere(receive, series, tmp_path):
         (zipped({"a.txt": b"text", "b/": b""}), "^The zip holds no DICOM files. Send"),
         (zipped({"a.nii": b"n+1"}), "^The zip holds no DICOM files. Send"),
     ],
+    # Of the bytes, which hold the time, processes would make different names.
+    ids=[
+        "empty",
+        "pdf",
+        "pdf in gzip",
+        "gzip in gzip",
+        "torn gzip",
+        "torn png",
+        "torn zip",
+        "mgh without voxels",
+        "mgh of no type",
+        "zip of texts",
+        "zip of a volume",
+    ],
 )
 def test_what_is_no_image_is_told(receive, data, message):
     with pytest.raises(ValueError, match=message):
