@@ -209,7 +209,7 @@ def test_the_fine_tuning_tutorial_labels_and_scores(project, capsys):
 def test_the_publishing_tutorial_pushes_and_opens(project, hub):
     program = "\n".join(blocks_of(TUTORIALS / "publishing.md", "python"))
     subprocess.run(
-        [sys.executable, "-c", program.replace("0f3c2a1", "main")],
+        [sys.executable, "-c", program.replace('revision="v1"', 'revision="main"')],
         check=True,
         env={**os.environ, **hub.environment, "HF_HOME": str(project / "cache")},
     )
