@@ -24,7 +24,7 @@ RESULTS = {
             "mean": 0.75,
             "classes_counted": 2,
             "per_class": {
-                name: {"mean": value, "std": 0.0, "cases": 1, "undefined": []}
+                name: {"mean": value, "std": 0.0, "cases": 1, "undefined": ["patient_0815"]}
                 for name, value in (("liver", 0.8), ("spleen", 0.7))
             },
         },
@@ -56,8 +56,9 @@ def finished_run(folder: Path) -> Path:
     (folder / "log.jsonl").write_text('{"step": 0, "loss": 1.5}\n{"step": 1, "loss": 1.25}\n')
     noise = np.random.default_rng(0).integers(0, 255, (160, 160, 3), dtype=np.uint8)
     (folder / "figures").mkdir()
-    for name in ("curves.png", "figures/worst.png"):
-        Image.fromarray(noise if name == "curves.png" else noise[::-1]).save(folder / name)
+    pictures = ("curves.png", "features.png", "figures/roc.png", "figures/patient_0815.png")
+    for turned, name in enumerate(pictures):
+        Image.fromarray(np.rot90(noise, turned)).save(folder / name)
     # What stays.
     (folder / "cases.csv").write_text("case,dice\npatient_0815,0.75\n")
     (folder / "results_before_training_cases.csv").write_text("case,dice\npatient_0815,0.1\n")

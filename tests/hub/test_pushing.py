@@ -1,5 +1,6 @@
 """Models go to a Hub on this machine, over real HTTP, with huggingface_hub as it is."""
 
+import json
 import os
 import subprocess
 import sys
@@ -46,7 +47,7 @@ def pushed(work):
         requests = {
             "first": ["push", run, REPO, "--private"],
             "again": ["push", run, REPO],
-            "without figures": ["push", model, REPO, "--exclude", "figures/*"],
+            "without figures": ["push", model, REPO, "--exclude", "fe*.png"],
             "branch": ["push", run, REPO, "--revision", "v2", "--license", "cc-by-4.0"],
             "unchanged": {"model": model, "options": {"repo_id": "clinic/same"}},
             "changed": {
@@ -93,7 +94,8 @@ def test_all_of_a_model_goes_in_one_commit(pushed, work):
         "log.jsonl",
         "curves.png",
         "results.json",
-        "figures/worst.png",
+        "features.png",
+        "figures/roc.png",
         *(f"{reference.partition('.')[0]}.py" for reference in AUTO_MAP.values()),
     }
     assert expected <= first.files.keys()
@@ -113,10 +115,17 @@ def test_what_only_training_needs_and_what_tells_of_people_stays(pushed):
         for commit in repository.commits
         for name in commit.files
     ]
-    told = ("training_state", "checkpoint", "prepared", "cases", "settings.yaml")
+    told = ("training_state", "checkpoint", "prepared", "cases", "settings.yaml", "patient")
     assert not [name for name in every if any(word in name for word in told)]
     texts = b"".join(
         content for name, content in files_of(pushed).items() if not name.endswith(".safetensors")
+    )
+    assert b"patient_0815" not in texts
+    assert (
+        json.loads(files_of(pushed)["results.json"])["scores"]["dice"]["per_class"]["liver"][
+            "undefined"
+        ]
+        == 1
     )
     assert b"/home/" not in texts and str(Path.home()).encode() + b"/" not in texts
 
@@ -135,14 +144,14 @@ def test_the_card_opens_the_repository_and_holds_the_scores(pushed):
 
 
 def test_pictures_of_patients_are_told(pushed):
-    assert "show images of the data: figures/worst.png. --exclude" in pushed["first"]["out"]
+    assert "show images of the data: features.png. --exclude" in pushed["first"]["out"]
     assert "Pictures" not in pushed["without figures"]["out"]
 
 
 def test_what_is_not_there_any_more_is_deleted(pushed):
     repository = pushed["hub"].repositories["models", REPO]
-    assert "figures/worst.png" in repository.commits[1].files
-    assert "figures/worst.png" not in files_of(pushed)
+    assert "features.png" in repository.commits[1].files
+    assert "features.png" not in files_of(pushed)
 
 
 def test_nothing_new_makes_no_commit(pushed):
@@ -175,6 +184,7 @@ def test_of_other_weights_no_card_and_scores_are_told(pushed):
     changed = files_of(pushed, "clinic/changed")
     assert not {"log.jsonl", "results.json", "finetuning.json"} & changed.keys()
     card = changed["README.md"].decode()
+    assert "has weights that were changed since: card, log and scores" in pushed["changed"]["out"]
     assert "what it was trained on, how, and how well it does was not said" in card
     assert read_fields(card)["pipeline_tag"] == "image-segmentation"
     assert "| 1 | liver |" in card

@@ -26,6 +26,7 @@ def test_a_run_and_its_model_are_the_same(run):
 def test_reasons_are_given_for_what_stays(run):
     assert list_files(run).left_out == {
         "cases.csv": "it names cases",
+        "figures/": "they show cases and name them",
         "checkpoints/": "only the model of a finished run goes",
         "prepared/": "it holds images",
         "results_before_training_cases.csv": "it names cases",
@@ -163,7 +164,12 @@ def test_a_dry_run_lists_all_and_sends_nothing(run, capsys):
         ([], 2, "usage: python -m unimiss_hf.hub push FOLDER OWNER/NAME"),
         (["psuh"], 2, "no command 'psuh'"),
         (["push", "nowhere", "clinic/mit"], 1, "error: There is no folder nowhere"),
-        (["push", "RUN", "clinic/a/b"], 1, "error: 'clinic/a/b' is no name of a model"),
+        (
+            ["push", "RUN", "clinic/a/b"],
+            1,
+            "error: 'clinic/a/b' is no name of a model; wanted OWNER/NAME",
+        ),
+        (["push", "RUN", "mit"], 1, "error: 'mit' has no owner; wanted OWNER/NAME"),
         (["push", "RUN", "clinic/mit", "--license", "cc-by-5"], 1, "cc-by-5"),
     ],
 )

@@ -211,7 +211,7 @@ class Page:
                 source = take_uploads(paths, Path(folder))
                 yield from self._show_steps(session, analyse(source, self._models))
             except _FAILURES as error:
-                yield {self.status: _error(self._without_folder(error))}
+                yield self._failed(session, error)
 
     def _sample_opener(self, number: int) -> Callable[[gr.Request], Iterator[dict]]:
         def open_sample(request: gr.Request) -> Iterator[dict]:
@@ -220,7 +220,7 @@ class Page:
             try:
                 yield from self._show_steps(session, self._sample_steps(number))
             except _FAILURES as error:
-                yield {self.status: _error(self._without_folder(error))}
+                yield self._failed(session, error)
 
         return open_sample
 
@@ -247,6 +247,18 @@ class Page:
             session.status = self._status(analysis)
             # All of it each time: the browser may pass over one of two answers at once.
             yield self._state_of_page(session)
+
+    def _failed(self, session: Session, error: BaseException) -> dict:
+        """A sentence; where nothing was opened, what was shown before goes."""
+        told = {self.status: _error(self._without_folder(error))}
+        if session.view is not None:
+            return told
+        hidden = (self.slice, self.axis, self.controls, self.search)
+        return {
+            **told,
+            **{part: gr.update(visible=False) for part in hidden},
+            self.picture: fragments.empty_picture_html(),
+        }
 
     def _status(self, analysis: Analysis) -> str:
         about = f"{analysis.image.name}: {analysis.image.description}."

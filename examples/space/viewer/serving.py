@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import sys
 import tempfile
 from pathlib import Path
@@ -32,6 +33,7 @@ def serve(settings: Settings) -> None:
         OSError, ValueError, ImportError: If a model or a sample cannot be opened, or the port is
             taken.
     """
+    _require_free(settings.host, settings.port)
     # What is on the disk goes, too, when a container stops.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     models = open_models(settings)
@@ -54,6 +56,20 @@ def serve(settings: Settings) -> None:
             css_paths=[Path(__file__).parent / "style.css"],
             app_kwargs={"middleware": [Middleware(_ContentPolicy)]},
         )
+
+
+def _require_free(host: str, port: int) -> None:
+    """Refuse a port that is taken before models are opened, which takes a while."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError as error:
+            raise OSError(
+                f"{host}:{port} cannot be served at ({error.strerror}): another page may be "
+                "running there. Give another --port."
+            ) from error
 
 
 class _ContentPolicy:

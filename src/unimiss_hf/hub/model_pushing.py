@@ -83,6 +83,8 @@ def push_model(
                 if (origin / name).is_file():
                     shutil.copyfile(origin / name, folder / name)
             run = run_of(origin)
+        elif origin is not None:
+            tell(_why_alone(folder, origin))
         if card is not None:
             (folder / CARD).write_text(str(card), encoding="utf-8")
         return push_files(
@@ -113,13 +115,28 @@ def _origin(model: PreTrainedModel) -> Path | None:
     return Path(found).parent if isinstance(found, str) else None
 
 
+def _why_alone(saved: Path, origin: Path) -> str:
+    """A sentence on why a folder's card, log and scores stay."""
+    ours, theirs = (_kind(folder) for folder in (saved, origin))
+    other = (
+        "has weights that were changed since"
+        if ours == theirs
+        else f"is a {ours}, which is not all of the {theirs} there"
+    )
+    return (
+        f"The model that was loaded from {origin} {other}: card, log and scores of that folder "
+        "would not be true of it, and stay."
+    )
+
+
+def _kind(folder: Path) -> str:
+    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    return (config.get("architectures") or ["model"])[0]
+
+
 def _is_same_model(saved: Path, origin: Path) -> bool:
     """Whether a folder holds the kind of model that another does, value for value."""
-    kinds = [
-        json.loads((folder / "config.json").read_text(encoding="utf-8")).get("architectures")
-        for folder in (saved, origin)
-    ]
-    if kinds[0] != kinds[1]:
+    if _kind(saved) != _kind(origin):
         return False
     theirs: dict[str, Any] = {}
     for path in origin.glob("*.safetensors"):

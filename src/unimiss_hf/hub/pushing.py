@@ -135,7 +135,7 @@ def push_files(
     except (OSError, HTTPError) as error:
         raise OSError(
             f"Nothing was pushed: {explain(error, repository)['reason']}. Put this right and "
-            "run the same command again; it sends what the Hub does not have."
+            "push again; that sends what the Hub does not have."
         ) from error
     return Pushed(str(url), commit, listed.sizes())
 
@@ -160,11 +160,17 @@ def _require_name(repository: str) -> None:
     try:
         validate_repo_id(repository)
     except HFValidationError as error:
-        raise ValueError(f"{repository!r} is no name of a model: {error}") from error
+        raise ValueError(
+            f"{repository!r} is no name of a model; wanted OWNER/NAME of letters, digits and -_."
+        ) from error
     if Path(repository).is_dir():
         raise ValueError(
             f"{repository} is a folder here; wanted the name of a repository on the Hub, such as "
             "owner/name, behind the folder that goes there."
+        )
+    if "/" not in repository:
+        raise ValueError(
+            f"{repository!r} has no owner; wanted OWNER/NAME. `hf auth whoami` tells yours."
         )
 
 

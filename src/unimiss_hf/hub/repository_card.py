@@ -1,9 +1,6 @@
 """The card of a model on its way to the Hub, and the files that its page and endpoints need."""
 
 import json
-from collections.abc import Mapping
-from pathlib import Path
-from typing import Any
 
 from ..configuration_mit import MiTConfig
 from .card_editing import with_license, with_repository
@@ -34,9 +31,9 @@ def complete_card(
     path = listed.files.pop(CARD, None)
     text = plain_card(_config(listed)) if path is None else path.read_text(encoding="utf-8")
     try:
-        results = listed.files.get("results.json")
+        results = listed.texts.get("results.json")
         if results is not None:
-            text = with_results(text, _read(results), repository.partition("/")[2] or repository)
+            text = with_results(text, json.loads(results), repository.partition("/")[2])
         text = with_repository(text, repository, revision)
         if license is not None:
             text = with_license(text, license)
@@ -51,13 +48,6 @@ def _config(listed: RepositoryFiles) -> MiTConfig:
     if "config.json" in listed.texts:
         return MiTConfig.from_dict(json.loads(listed.texts["config.json"]))
     return MiTConfig.from_pretrained(listed.files["config.json"].parent)
-
-
-def _read(path: Path) -> Mapping[str, Any]:
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise ValueError(f"{path} is no JSON ({error}).") from error
 
 
 __all__ = ["complete_card"]

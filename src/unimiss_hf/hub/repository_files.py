@@ -5,6 +5,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from safetensors import SafetensorError, safe_open
 
@@ -29,8 +30,9 @@ _OF_MODEL = (
     "finetuning.json",
 )
 # Of the run's folder that it lies in.
-_OF_RUN = ("log.jsonl", "curves.png", "features.png", "results.json", "figures/*.png")
-_PICTURES_OF_CASES = ("features.png", "figures/*.png")
+_CURVES = ("figures/roc.png", "figures/confusion.png", "figures/values.png")
+_OF_RUN = ("log.jsonl", "curves.png", "features.png", "results.json", *_CURVES)
+_SHOWS_IMAGES = ("features.png",)
 # What is there, and why it stays; the first that a path matches.
 _REASONS = (
     ("training_state/*", "only continuing the training needs it"),
@@ -38,6 +40,7 @@ _REASONS = (
     ("checkpoints/*", "only the model of a finished run goes"),
     ("prepared/*", "it holds images"),
     ("*cases.csv", "it names cases"),
+    ("figures/*", "they show cases and name them"),
     ("results_before_training.json", "it is not of the weights that go"),
     ("settings.yaml", "it names folders of this machine"),
     ("to_upload/*", "it waits for the Hub"),
@@ -69,7 +72,8 @@ class RepositoryFiles:
 
 def is_of_a_model(name: str) -> bool:
     """Whether a path in a repository is one that this package would put there."""
-    return any(fnmatch.fnmatch(name, kind) for kind in (*_OF_MODEL, *_OF_RUN))
+    kinds = (*_OF_MODEL, *_OF_RUN, "figures/*.png")
+    return any(fnmatch.fnmatch(name, kind) for kind in kinds)
 
 
 def list_files(
@@ -112,7 +116,7 @@ def list_files(
     listed.pictures = [
         name
         for name in sorted(listed.files)
-        if any(fnmatch.fnmatch(name, pattern) for pattern in _PICTURES_OF_CASES)
+        if any(fnmatch.fnmatch(name, pattern) for pattern in _SHOWS_IMAGES)
     ]
     for name, path in listed.files.items():
         found = find_absolute_path(path)
@@ -121,6 +125,8 @@ def list_files(
                 f"{path} names an absolute path in {found}. Take it out, or leave the file out "
                 f"with --exclude {name}: paths tell of this machine and its users."
             )
+    if "results.json" in listed.files:
+        listed.texts["results.json"] = _without_cases(listed.files.pop("results.json"))
     return listed
 
 
@@ -210,6 +216,26 @@ def _require_whole(path: Path) -> None:
             tensors.keys()
     except (SafetensorError, OSError) as error:
         raise ValueError(f"{path} is torn or no safetensors file ({error}).") from error
+
+
+def _without_cases(path: Path) -> str:
+    """Scores without names of cases: of those for which a number is undefined, how many."""
+
+    def counted(value: Any) -> Any:
+        if isinstance(value, list):
+            return [counted(entry) for entry in value]
+        if not isinstance(value, dict):
+            return value
+        return {
+            name: len(entry) if name == "undefined" and isinstance(entry, list) else counted(entry)
+            for name, entry in value.items()
+        }
+
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"{path} is no JSON ({error}).") from error
+    return json.dumps(counted(content), indent=2) + "\n"
 
 
 def _complete_code(listed: RepositoryFiles, folder: Path) -> None:

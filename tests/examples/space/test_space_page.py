@@ -164,10 +164,15 @@ def test_a_radiograph_is_classified_and_segmented(page, xray_path, tmp_path):
 
 def test_a_broken_file_is_a_sentence_and_the_page_goes_on(page, tmp_path, xray_path):
     (tmp_path / "broken.nii.gz").write_bytes(b"no volume")
+    drop(page, xray_path)
+    opened(page, "chest.png")
     drop(page, tmp_path / "broken.nii.gz")
     alert = page.get_by_role("alert").filter(has_text="broken.nii.gz")
     expect(alert).to_be_visible()
     assert "unimiss_space" not in alert.inner_text()
+    # Nothing of the image before stays, as if it were this one.
+    expect(page.locator("img.plane")).to_have_count(0)
+    expect(page.locator("#find")).not_to_be_visible()
     drop(page, xray_path)
     opened(page, "chest.png")
 
