@@ -7,7 +7,7 @@ import pytest
 from published_runs import finished_run
 from unimiss_hf.hub.__main__ import main
 from unimiss_hf.hub.absolute_paths import find_absolute_path
-from unimiss_hf.hub.repository_files import list_files
+from unimiss_hf.hub.repository_files import is_of_a_model, list_files
 from unimiss_hf.publication_mit import AUTO_MAP
 
 
@@ -58,6 +58,11 @@ def test_code_that_is_missing_is_added_with_its_map(run):
     written = json.loads(listed.texts["config.json"])
     assert written["auto_map"] == AUTO_MAP
     assert written["id2label"] == config["id2label"]
+
+
+def test_what_is_not_ours_in_a_repository_is_left_alone():
+    assert all(map(is_of_a_model, ("modeling_mit.py", "figures/roc.png", "log.jsonl")))
+    assert not any(map(is_of_a_model, ("notes/own_mit.py", "figures/own/map.png", "banner.png")))
 
 
 # ------------------------------------------------------------------------------- refusals

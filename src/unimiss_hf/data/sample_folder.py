@@ -4,9 +4,10 @@ import argparse
 import io
 import json
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -17,7 +18,7 @@ from .radiographs import RadiographGeometry, render_radiograph
 from .whole_files import put_in_place
 
 # Threads: one leaves a core idle between its operations.
-RENDERERS = 2
+_RENDERERS = 2
 
 
 def require_range(least: Mapping[str, float], settings: Mapping[str, float]) -> None:
@@ -157,12 +158,21 @@ def render_radiographs(
     def write(path: Path) -> None:
         write_png(path, render_radiograph(volume, spacing, radiographs[path]).numpy())
 
-    with ThreadPoolExecutor(RENDERERS) as pool:
-        written = pool.map(write, radiographs)
+    render_all(write, list(radiographs), "Rendering radiographs")
+
+
+def render_all(render: Callable[[Any], None], items: Sequence[Any], description: str) -> None:
+    """Render items in a few threads, with a bar; Ctrl-C ends it behind those under way.
+
+    Args:
+        render: Renders one item and writes it.
+        items: What it is called with.
+        description: What the bar says.
+    """
+    with ThreadPoolExecutor(_RENDERERS) as pool:
+        rendered = pool.map(render, items)
         try:
-            for _ in tqdm(
-                written, total=len(radiographs), desc="Rendering radiographs", unit="image"
-            ):
+            for _ in tqdm(rendered, total=len(items), desc=description, unit="image"):
                 pass
         except BaseException:
             # Ctrl-C does not wait for the others.

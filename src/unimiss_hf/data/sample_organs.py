@@ -13,14 +13,12 @@ import importlib.metadata
 import io
 import json
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import nibabel
 import numpy as np
-from tqdm import tqdm
 
 from ..image_reading_mit import read_volume
 from .labelled.case import Split
@@ -29,9 +27,9 @@ from .organ_shadows import OrganShadows
 from .radiographs import RadiographGeometry, render_radiograph
 from .sample import CT_SOURCE, SAMPLE_PACKAGE, find_sample_ct
 from .sample_folder import (
-    RENDERERS,
     claim_folder,
     draw_geometry,
+    render_all,
     require_range,
     run_command,
     write_png,
@@ -192,14 +190,7 @@ def prepare_sample_organs(
         render = functools.partial(
             _write_view, folder / "xray", volume=volume, shadows=shadows, shortest=shortest_path
         )
-        with ThreadPoolExecutor(RENDERERS) as pool:
-            for _ in tqdm(
-                pool.map(render, missing),
-                total=len(missing),
-                desc="Rendering radiographs and shadows",
-                unit="image",
-            ):
-                pass
+        render_all(render, missing, "Rendering radiographs and shadows")
     _write_table(folder / "xray" / "split.csv", views)
     text = _README.format(
         version=f"{SAMPLE_PACKAGE} {importlib.metadata.version(SAMPLE_PACKAGE)}",

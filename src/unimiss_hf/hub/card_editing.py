@@ -12,7 +12,7 @@ from huggingface_hub.utils import validate_repo_id
 from .card_fields import read_fields, with_fields
 from .card_sections import section_of, with_section
 from .licenses import require_hub_license
-from .widget import EXAMPLE, widget_field
+from .widget import EXAMPLE, shows_example, widget_field
 
 PLACEHOLDER = "the/folder/of/this/file"
 """What a card's examples open until its model is in a repository."""
@@ -46,12 +46,11 @@ def with_repository(card_text: str, repo_id: str, revision: str | None = None) -
         if named != examples:
             card_text = with_section(card_text, USE, named)
     shown = read_fields(card_text).get("widget")
-    if shown and any(str(entry.get("src", "")).endswith(EXAMPLE) for entry in shown):
+    if shown and any(map(shows_example, shown)):
         address = hf_hub_url(repo_id, EXAMPLE, revision=revision)
         ours = widget_field(address)[0]
         changed = [
-            {**entry, "src": ours["src"]} if str(entry.get("src", "")).endswith(EXAMPLE) else entry
-            for entry in shown
+            {**entry, "src": ours["src"]} if shows_example(entry) else entry for entry in shown
         ]
         if changed != shown:
             card_text = with_fields(card_text, {"widget": changed})

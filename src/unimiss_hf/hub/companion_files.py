@@ -5,7 +5,7 @@ from pathlib import Path
 
 from .card_fields import read_fields
 from .endpoint_files import ENDPOINT_FILES, ENDPOINT_FOLDER
-from .widget import EXAMPLE, widget_files
+from .widget import shows_example, widget_files
 
 
 def companion_files(card_text: str) -> dict[str, Path]:
@@ -21,7 +21,7 @@ def companion_files(card_text: str) -> dict[str, Path]:
     files = {name: ENDPOINT_FOLDER / name for name in ENDPOINT_FILES}
     files["LICENSE"] = _package_license()
     shown = read_fields(card_text).get("widget") or []
-    if any(str(entry.get("src", "")).endswith(EXAMPLE) for entry in shown):
+    if any(map(shows_example, shown)):
         files |= widget_files()
     return files
 

@@ -1,6 +1,7 @@
 """Models of the Hub: downloaded once, found in the cache afterwards, or a sentence why not."""
 
 import re
+from functools import cache
 from pathlib import Path
 
 from huggingface_hub import constants, snapshot_download
@@ -27,8 +28,12 @@ def split_revision(name: str) -> tuple[str, str | None]:
     return repository, revision if sign else None
 
 
+@cache
 def fetch_model(name: str) -> Path:
     """Download what opening a model takes, unless the cache has it.
+
+    The Hub is asked once in a process for each name, so that configuration, weights and processor
+    are of one commit, even if a branch moves meanwhile.
 
     A download that was cut off goes on with the files that are missing. Without a network, or with
     `HF_HUB_OFFLINE=1`, the cache serves alone.

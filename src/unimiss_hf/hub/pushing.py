@@ -117,10 +117,10 @@ def push_files(
     """
     _require_name(repository)
     complete_card(listed, repository, revision, license)
-    if listed.pictures:
+    if listed.shows_images:
         tell(
-            f"Pictures that show images of the data: {', '.join(listed.pictures)}. "
-            "--exclude keeps them here."
+            f"Pictures that show images of the data: {listed.shows_images}. --exclude keeps them "
+            "here."
         )
     address = f"{constants.ENDPOINT}/{repository}"
     if dry_run:
@@ -130,8 +130,6 @@ def push_files(
     try:
         url = _open_repository(api, repository, private, revision)
         commit = _commit(api, url, listed, revision, message or "Upload model")
-    except HFValidationError as error:
-        raise ValueError(f"{repository!r} is no name of a model: {error}") from error
     except (OSError, HTTPError) as error:
         raise OSError(
             f"Nothing was pushed: {explain(error, repository)['reason']}. Put this right and "

@@ -45,9 +45,10 @@ def complete_card(
 
 
 def _config(listed: RepositoryFiles) -> MiTConfig:
-    if "config.json" in listed.texts:
-        return MiTConfig.from_dict(json.loads(listed.texts["config.json"]))
-    return MiTConfig.from_pretrained(listed.files["config.json"].parent)
+    text = listed.texts.get("config.json")
+    if text is None:
+        text = listed.files["config.json"].read_text(encoding="utf-8")
+    return MiTConfig.from_dict(json.loads(text))
 
 
 __all__ = ["complete_card"]

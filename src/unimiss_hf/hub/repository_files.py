@@ -32,7 +32,7 @@ _OF_MODEL = (
 # Of the run's folder that it lies in.
 _CURVES = ("figures/roc.png", "figures/confusion.png", "figures/values.png")
 _OF_RUN = ("log.jsonl", "curves.png", "features.png", "results.json", *_CURVES)
-_SHOWS_IMAGES = ("features.png",)
+_SHOWS_IMAGES = "features.png"
 # What is there, and why it stays; the first that a path matches.
 _REASONS = (
     ("training_state/*", "only continuing the training needs it"),
@@ -55,13 +55,16 @@ class RepositoryFiles:
         files: Path in the repository → file.
         texts: Path in the repository → content, of files that the folder lacks or has otherwise.
         left_out: Path below the given folder → why it stays.
-        pictures: Paths in the repository of pictures that show images of the data.
     """
 
     files: dict[str, Path] = field(default_factory=dict)
     texts: dict[str, str] = field(default_factory=dict)
     left_out: dict[str, str] = field(default_factory=dict)
-    pictures: list[str] = field(default_factory=list)
+
+    @property
+    def shows_images(self) -> str | None:
+        """The picture among them that shows an image of the data, if there is one."""
+        return _SHOWS_IMAGES if _SHOWS_IMAGES in self.files else None
 
     def sizes(self) -> dict[str, int]:
         """Bytes of each file, by its path in the repository, sorted."""
@@ -72,8 +75,12 @@ class RepositoryFiles:
 
 def is_of_a_model(name: str) -> bool:
     """Whether a path in a repository is one that this package would put there."""
-    kinds = (*_OF_MODEL, *_OF_RUN, "figures/*.png")
-    return any(fnmatch.fnmatch(name, kind) for kind in kinds)
+    return _is_one_of(name, (*_OF_MODEL, *_OF_RUN, "figures/*.png"))
+
+
+def _is_one_of(name: str, kinds: Sequence[str]) -> bool:
+    """Whether a path is of a kind, in the same folder: a star alone passes over slashes."""
+    return any(name.count("/") == kind.count("/") and fnmatch.fnmatch(name, kind) for kind in kinds)
 
 
 def list_files(
@@ -113,11 +120,6 @@ def list_files(
             listed.left_out[name] = f"--exclude {pattern}"
     _require_model(listed, model)
     _complete_code(listed, model)
-    listed.pictures = [
-        name
-        for name in sorted(listed.files)
-        if any(fnmatch.fnmatch(name, pattern) for pattern in _SHOWS_IMAGES)
-    ]
     for name, path in listed.files.items():
         found = find_absolute_path(path)
         if found is not None:
@@ -166,9 +168,7 @@ def _take(listed: RepositoryFiles, folder: Path, wanted: Sequence[str], passed: 
         hidden = any(part.startswith(".") for part in name.split("/"))
         if not path.is_file() or hidden or (passed and name.startswith(passed)):
             continue
-        if any(fnmatch.fnmatch(name, kind) for kind in wanted) and (
-            "/" not in name or any("/" in kind and fnmatch.fnmatch(name, kind) for kind in wanted)
-        ):
+        if _is_one_of(name, wanted):
             listed.files[name] = path
         else:
             top = name.partition("/")[0] + "/" if "/" in name else name

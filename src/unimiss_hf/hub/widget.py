@@ -16,6 +16,11 @@ def widget_files() -> dict[str, Path]:
     return {EXAMPLE: Path(__file__).with_name("pictures") / EXAMPLE}
 
 
+def shows_example(entry: dict[str, Any]) -> bool:
+    """Whether an entry of a card's `widget` shows this picture, of whatever repository."""
+    return str(entry.get("src", "")).endswith(EXAMPLE)
+
+
 def widget_field(source: str = EXAMPLE) -> list[dict[str, Any]]:
     """The card's field `widget`, for models that take images; the Hub has none for volumes.
 
